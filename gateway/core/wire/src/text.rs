@@ -1,0 +1,114 @@
+//! Times and strings as JSON text, appended to a buffer.
+
+use model::Nanos;
+
+/// Appends `2026-01-31T23:59:59.123456Z`, without quotes.
+pub fn write_time_micros(at: Nanos, out: &mut Vec<u8>) {
+    write_seconds(at, out);
+    write_padded((at.0 % 1_000_000_000 / 1_000) as u32, 6, out);
+    out.push(b'Z');
+}
+
+/// Appends `2026-01-31T23:59:59.123456789Z`, without quotes.
+pub fn write_time_nanos(at: Nanos, out: &mut Vec<u8>) {
+    write_seconds(at, out);
+    write_padded((at.0 % 1_000_000_000) as u32, 9, out);
+    out.push(b'Z');
+}
+
+/// Appends `2026-01-31T23:59:59.`.
+fn write_seconds(at: Nanos, out: &mut Vec<u8>) {
+    let seconds = at.0 / 1_000_000_000;
+    let (year, month, day) = civil_from_days(seconds / 86_400);
+    let in_day = (seconds % 86_400) as u32;
+    write_padded(year, 4, out);
+    out.push(b'-');
+    write_padded(month, 2, out);
+    out.push(b'-');
+    write_padded(day, 2, out);
+    out.push(b'T');
+    write_padded(in_day / 3_600, 2, out);
+    out.push(b':');
+    write_padded(in_day / 60 % 60, 2, out);
+    out.push(b':');
+    write_padded(in_day % 60, 2, out);
+    out.push(b'.');
+}
+
+/// Year, month and day of a number of days since 1970-01-01, by counting in eras of 400 years that begin in March.
+fn civil_from_days(days: u64) -> (u32, u32, u32) {
+    let shifted = days + 719_468;
+    let era = shifted / 146_097;
+    let day_of_era = shifted % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    (year as u32, month as u32, day as u32)
+}
+
+fn write_padded(mut n: u32, width: usize, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start + width, b'0');
+    for digit in out[start..].iter_mut().rev() {
+        *digit = b'0' + (n % 10) as u8;
+        n /= 10;
+    }
+}
+
+/// Appends an integer.
+pub fn write_int(n: impl itoa::Integer, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
+}
+
+/// Appends a JSON string with its quotes; control characters, quotes and backslashes are escaped.
+pub fn write_string(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    for byte in text.bytes() {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            0..0x20 => {
+                const HEX: &[u8; 16] = b"0123456789abcdef";
+                out.extend_from_slice(b"\\u00");
+                out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+            }
+            _ => out.push(byte),
+        }
+    }
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn micros(seconds: u64, nanos: u64) -> String {
+        let mut out = Vec::new();
+        write_time_micros(Nanos(seconds * 1_000_000_000 + nanos), &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn known_instants_have_their_known_text() {
+        assert_eq!(micros(0, 0), "1970-01-01T00:00:00.000000Z");
+        assert_eq!(micros(951_782_399, 999_999_999), "2000-02-28T23:59:59.999999Z");
+        assert_eq!(micros(951_868_799, 0), "2000-02-29T23:59:59.000000Z");
+        assert_eq!(micros(1_709_251_200, 1_000), "2024-03-01T00:00:00.000001Z");
+        assert_eq!(micros(4_102_444_799, 0), "2099-12-31T23:59:59.000000Z");
+        let mut out = Vec::new();
+        write_time_nanos(Nanos(1_618_678_132_000_000_007), &mut out);
+        assert_eq!(out, b"2021-04-17T16:48:52.000000007Z");
+    }
+
+    proptest! {
+        #[test]
+        fn every_string_is_read_back_by_a_json_parser(text in ".*") {
+            let mut out = Vec::new();
+            write_string(&text, &mut out);
+            prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+        }
+    }
+}
