@@ -36,7 +36,9 @@ pub fn decode_request(line: &mut [u8]) -> Result<FeedRequest, FeedRequestError> 
     }
     match value.get("symbol") {
         None => Ok(FeedRequest::Snapshot(None)),
-        Some(symbol) => symbol.as_str().map(|s| FeedRequest::Snapshot(Some(s.into()))).ok_or(FeedRequestError),
+        Some(symbol) => {
+            symbol.as_str().map(|s| FeedRequest::Snapshot(Some(s.into()))).ok_or(FeedRequestError)
+        }
     }
 }
 

@@ -2,14 +2,15 @@
 //!
 //! The message comes from [`crate::ws`], text or binary alike, and is parsed in place. A request that cannot be
 //! read becomes a [`RequestError`] that still carries what could, for [`crate::reply::request_error`]. Symbols,
-//! depth and interval are not judged here, since each symbol gets its own answer: see [`ChannelParams::stream_key`].
+//! depth and interval are not judged here, since each symbol gets its own answer: see
+//! [`ChannelParams::stream_key`].
 
 mod json;
 
 use std::fmt;
 
 use model::{Channel, DEPTHS, INTERVALS_MIN, InstrumentId, StreamKey, Trigger};
-use simd_json::prelude::{TypedValue, ValueAsScalar};
+use simd_json::prelude::{TypedScalarValue, ValueAsScalar, ValueIntoString};
 use simd_json::tape::{Object, Value};
 use thiserror::Error;
 
@@ -97,7 +98,7 @@ impl Params {
     /// Whether a snapshot is wanted: yes where it was not said, except for trades.
     #[must_use]
     pub fn snapshot(&self) -> bool {
-        self.snapshot.unwrap_or(self.channel.channel() != Channel::Trade)
+        self.snapshot.unwrap_or_else(|| self.channel.channel() != Channel::Trade)
     }
 }
 
@@ -268,7 +269,7 @@ fn decode_into(payload: &mut [u8], seen: &mut Seen) -> Result<Request, RequestEr
     let tape = json::parse(payload, digits)?;
     let root = tape.as_value().as_object().ok_or(Malformed::NotObject)?;
     // Method and id are read before anything is judged, so that the client can tell which request went wrong.
-    let method = root.get("method").and_then(|value| value.as_str());
+    let method = root.get("method").and_then(Value::into_string);
     seen.method = method.map(|method| cut(method).into());
     let req_id = decode_req_id(&root);
     seen.req_id = req_id.unwrap_or(None);
@@ -356,7 +357,7 @@ fn decode_symbols(params: &Object<'_, '_>) -> Result<Vec<Box<str>>, Malformed> {
 fn only_symbol(params: &Object<'_, '_>) -> Option<Box<str>> {
     let value = sent(params, "symbol")?;
     let list = value.as_array().filter(|list| list.len() == 1);
-    let symbol = value.as_str().or_else(|| list?.get(0)?.as_str())?;
+    let symbol = value.into_string().or_else(|| list?.get(0)?.into_string())?;
     Some(cut(symbol).into())
 }
 

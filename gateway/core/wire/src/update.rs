@@ -9,8 +9,8 @@ mod instruments;
 pub use instruments::{AssetInfo, assets, instruments};
 
 use model::{
-    Candle, Epoch, INTERVALS_MIN, Instrument, Level, Nanos, Price, Qty, SIGNIFICANT_DIGITS_MAX, Sequence, Ticker,
-    Trade,
+    Candle, Epoch, INTERVALS_MIN, Instrument, Level, Nanos, Price, Qty, SIGNIFICANT_DIGITS_MAX, Sequence,
+    Ticker, Trade,
 };
 
 use crate::text::{write_int, write_time_micros, write_time_nanos};
@@ -143,7 +143,12 @@ pub fn book<'a>(
     out.extend_from_slice(b"]}");
 }
 
-fn side<'a>(opening: &str, instrument: &Instrument, levels: impl Iterator<Item = &'a Level>, out: &mut Vec<u8>) {
+fn side<'a>(
+    opening: &str,
+    instrument: &Instrument,
+    levels: impl Iterator<Item = &'a Level>,
+    out: &mut Vec<u8>,
+) {
     out.extend_from_slice(opening.as_bytes());
     let mut comma: &[u8] = b"";
     for level in levels {

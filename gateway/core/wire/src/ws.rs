@@ -5,10 +5,13 @@
 //! knows nothing of what the messages say: text and binary go to [`crate::request`], everything written comes
 //! from [`crate::reply`] and [`crate::update`].
 
+mod header;
 mod read;
 mod utf8;
+mod violation;
 
-pub use read::{FrameReader, Message, ReadLimits, Violation};
+pub use read::{FrameReader, Message, ReadLimits};
+pub use violation::Violation;
 
 /// Longest payload of a control frame.
 pub const CONTROL_PAYLOAD_MAX: usize = 125;

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use model::{
-    Epoch, EventBatch, EventBody, FeedStatus, Instrument, Level, Levels, Nanos, OrdType, PairStatus, Price, Qty, Scale,
-    Sequence, Side, Trade,
+    Epoch, EventBatch, EventBody, FeedStatus, Instrument, Level, Levels, Nanos, OrdType, PairStatus, Price,
+    Qty, Scale, Sequence, Side, Trade,
 };
 use proptest::prelude::*;
 use wire::feed::{FeedDecoder, FeedRequest, FeedWriter, decode_request, encode_request};
@@ -46,7 +46,8 @@ fn check(lines: &[u8]) -> String {
 fn show(body: &EventBody, batch: &EventBatch) -> String {
     let book = |kind, levels, seq: &Sequence| {
         let Levels { bids, asks } = batch.levels(levels);
-        let pairs = |side: &[Level]| side.iter().map(|l| format!("{}x{}", l.price.0, l.qty.0)).collect::<Vec<_>>();
+        let pairs =
+            |side: &[Level]| side.iter().map(|l| format!("{}x{}", l.price.0, l.qty.0)).collect::<Vec<_>>();
         format!("{kind} {} {:?} {:?}", seq.0, pairs(bids), pairs(asks))
     };
     match body {
@@ -113,12 +114,18 @@ fn what_does_not_fit_is_refused_with_its_reason() {
         (r#"{"type":"book_delta"}"#, "bad_key: line is missing or of the wrong type (false)"),
         (r#"{"type":"party","line":2,"epoch":7,"ts":1}"#, "unknown_type: unknown type (true)"),
         (r#"{"line":2,"epoch":7,"ts":1}"#, "bad_key: type is missing or of the wrong type (true)"),
-        (r#"{"type":"heartbeat","line":-2,"epoch":7,"ts":1}"#, "bad_key: line is missing or of the wrong type (false)"),
+        (
+            r#"{"type":"heartbeat","line":-2,"epoch":7,"ts":1}"#,
+            "bad_key: line is missing or of the wrong type (false)",
+        ),
         (
             r#"{"type":"book_delta","line":2,"epoch":7,"ts":1,"seq":3,"symbol":"ETH/USD","bids":[],"asks":[]}"#,
             "unknown_symbol: symbol was never announced (true)",
         ),
-        (&format!(r#"{{"type":"book_delta",{head},"bids":[]}}"#), "bad_key: asks is missing or of the wrong type (true)"),
+        (
+            &format!(r#"{{"type":"book_delta",{head},"bids":[]}}"#),
+            "bad_key: asks is missing or of the wrong type (true)",
+        ),
         (
             &format!(r#"{{"type":"book_delta",{head},"bids":[["1.0","1"],["1.2","1"]],"asks":[]}}"#),
             "bad_number: bids: not a multiple of the increment (5 of the last decimal) (true)",
@@ -144,7 +151,9 @@ fn what_does_not_fit_is_refused_with_its_reason() {
             "bad_key: bids is missing or of the wrong type (true)",
         ),
         (
-            &format!(r#"{{"type":"trade",{head},"id":1,"price":"1.0","qty":"0","side":"buy","ord_type":"limit"}}"#),
+            &format!(
+                r#"{{"type":"trade",{head},"id":1,"price":"1.0","qty":"0","side":"buy","ord_type":"limit"}}"#
+            ),
             "bad_key: price or qty has an unknown value (true)",
         ),
         (

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use model::{
-    Epoch, Event, EventBatch, EventBody, FeedStatus, Instrument, InstrumentId, InstrumentTable, Level, LevelSpan,
-    Nanos, NumberError, OrdType, PairStatus, Price, Qty, Scale, Sequence, Side, Trade, symbol_is_valid,
+    Epoch, Event, EventBatch, EventBody, FeedStatus, Instrument, InstrumentId, InstrumentTable, Level,
+    LevelSpan, Nanos, NumberError, OrdType, PairStatus, Price, Qty, Scale, Sequence, Side, Trade,
+    symbol_is_valid,
 };
 use rust_decimal::Decimal;
 use simd_json::{Buffers, Node, StaticNode, Tape};
@@ -110,7 +111,12 @@ impl FeedDecoder {
     ///
     /// # Errors
     /// Why the line was refused; the levels it brought are taken out of `out` again.
-    pub fn decode_line(&mut self, line: &mut [u8], ts_recv: Nanos, out: &mut EventBatch) -> Result<(), FeedReject> {
+    pub fn decode_line(
+        &mut self,
+        line: &mut [u8],
+        ts_recv: Nanos,
+        out: &mut EventBatch,
+    ) -> Result<(), FeedReject> {
         let mut tape = std::mem::replace(&mut self.tape, Tape(Vec::new())).reset();
         let result = match simd_json::fill_tape(line, &mut self.buffers, &mut tape) {
             Ok(()) => self.decode_nodes(&tape.0, ts_recv, out),
@@ -369,7 +375,11 @@ fn integer(value: &[Node<'_>]) -> Option<u64> {
 
 fn decimals(value: Option<u64>, key: &'static str) -> Result<u8, FeedReject> {
     let decimals = value.and_then(|n| u8::try_from(n).ok()).ok_or(FeedReject::BadKey(key))?;
-    if u32::from(decimals) <= model::SIGNIFICANT_DIGITS_MAX { Ok(decimals) } else { Err(FeedReject::BadValue(key)) }
+    if u32::from(decimals) <= model::SIGNIFICANT_DIGITS_MAX {
+        Ok(decimals)
+    } else {
+        Err(FeedReject::BadValue(key))
+    }
 }
 
 /// A decimal that stands outside the hot path and may be written with an exponent, such as `1e-08`.

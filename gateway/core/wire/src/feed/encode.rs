@@ -1,8 +1,6 @@
 //! Writes the lines of one feed connection and numbers them.
 
-use model::{
-    Epoch, FeedStatus, Instrument, Level, Levels, Nanos, Price, Qty, Sequence, Trade,
-};
+use model::{Epoch, FeedStatus, Instrument, Level, Levels, Nanos, Price, Qty, Sequence, Trade};
 
 use crate::text::write_int;
 

@@ -20,7 +20,8 @@ pub struct AssetInfo {
 pub fn assets<'a>(instruments: impl Iterator<Item = &'a Instrument>) -> BTreeMap<&'a str, AssetInfo> {
     let mut assets: BTreeMap<&str, AssetInfo> = BTreeMap::new();
     for one in instruments {
-        let sides = [(one.base(), one.qty.decimals()), (one.quote(), one.cost_decimals.max(one.price.decimals()))];
+        let sides =
+            [(one.base(), one.qty.decimals()), (one.quote(), one.cost_decimals.max(one.price.decimals()))];
         for (name, decimals) in sides {
             let asset = assets.entry(name).or_default();
             asset.decimals = asset.decimals.max(decimals);

@@ -6,14 +6,9 @@
 
 use std::mem;
 
-use thiserror::Error;
-
+use super::header::{CLIENT_HEADER_MAX, Context, Header};
 use super::utf8::Utf8;
-use super::{CONTROL_PAYLOAD_MAX, Opcode, close_code_is_valid};
-use crate::close::CloseCode;
-
-/// Longest header of a client: two octets, a length of eight, a mask of four.
-const CLIENT_HEADER_MAX: usize = 14;
+use super::{CONTROL_PAYLOAD_MAX, Opcode, Violation, close_code_is_valid};
 
 /// What a reader takes at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,91 +44,6 @@ pub enum Message<'a> {
         /// The client's words.
         reason: &'a str,
     },
-}
-
-/// How a client broke the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum Violation {
-    /// RSV1 to RSV3 mean nothing here.
-    #[error("reserved bits 0x{0:02x} are set")]
-    ReservedBits(u8),
-    /// Opcodes 3-7 and 11-15.
-    #[error("opcode 0x{0:x} is reserved")]
-    ReservedOpcode(u8),
-    /// Close, ping and pong are always whole.
-    #[error("control frame 0x{0:x} is fragmented")]
-    FragmentedControl(u8),
-    /// There is no message to continue.
-    #[error("continuation frame outside a fragmented message")]
-    ContinuationOutside,
-    /// The message before it is not finished.
-    #[error("new data frame 0x{0:x} inside a fragmented message")]
-    DataInside(u8),
-    /// See [`ReadLimits::fragments_max`].
-    #[error("more than {max} fragments in a message")]
-    TooManyFragments {
-        /// The limit.
-        max: u32,
-    },
-    /// Clients mask every frame.
-    #[error("client frame is not masked")]
-    NotMasked,
-    /// Length code 126 or 127 on a control frame.
-    #[error("control frame of more than {CONTROL_PAYLOAD_MAX} bytes")]
-    ControlTooLong,
-    /// A shorter form of the length exists.
-    #[error("length {0} is not in its shortest form")]
-    LengthNotMinimal(u64),
-    /// A length of 2^63 or more.
-    #[error("length 0x{0:x} has its top bit set")]
-    LengthTopBit(u64),
-    /// See [`ReadLimits::message_bytes_max`].
-    #[error("message of {bytes} bytes, at most {max} are taken")]
-    MessageTooBig {
-        /// Bytes announced so far.
-        bytes: u64,
-        /// The limit.
-        max: usize,
-    },
-    /// An octet that cannot stand where it does.
-    #[error("text is not utf-8 at byte {at}")]
-    TextNotUtf8 {
-        /// Index in the message.
-        at: usize,
-    },
-    /// The message ended within a character.
-    #[error("text of {bytes} bytes ends inside a utf-8 sequence")]
-    TextCutOff {
-        /// Length of the message.
-        bytes: usize,
-    },
-    /// A code takes two octets.
-    #[error("close payload of 1 byte")]
-    CloseTooShort,
-    /// A code that must not be sent.
-    #[error("close code {0} is not allowed")]
-    CloseCode(u16),
-    /// A reason is text.
-    #[error("close reason is not utf-8 at byte {at}")]
-    CloseReasonNotUtf8 {
-        /// Index in the reason.
-        at: usize,
-    },
-}
-
-impl Violation {
-    /// What to close the connection with.
-    #[must_use]
-    pub const fn close_code(&self) -> CloseCode {
-        match self {
-            Self::TooManyFragments { .. } => CloseCode::PolicyViolation,
-            Self::MessageTooBig { .. } => CloseCode::TooBig,
-            Self::TextNotUtf8 { .. } | Self::TextCutOff { .. } | Self::CloseReasonNotUtf8 { .. } => {
-                CloseCode::InvalidPayload
-            }
-            _ => CloseCode::ProtocolError,
-        }
-    }
 }
 
 /// Reads the frames of one client.
@@ -273,7 +183,11 @@ fn message(opcode: Opcode, payload: &mut [u8]) -> Result<Message<'_>, Violation>
 fn close(payload: &[u8]) -> Result<Message<'_>, Violation> {
     let Some((code, reason)) = payload.split_first_chunk::<2>() else {
         let empty = payload.is_empty();
-        return if empty { Ok(Message::Close { code: None, reason: "" }) } else { Err(Violation::CloseTooShort) };
+        return if empty {
+            Ok(Message::Close { code: None, reason: "" })
+        } else {
+            Err(Violation::CloseTooShort)
+        };
     };
     let code = u16::from_be_bytes(*code);
     if !close_code_is_valid(code) {
@@ -286,97 +200,6 @@ fn close(payload: &[u8]) -> Result<Message<'_>, Violation> {
 
 const fn check_text_end(utf8: Utf8, bytes: usize) -> Result<(), Violation> {
     if utf8.is_complete() { Ok(()) } else { Err(Violation::TextCutOff { bytes }) }
-}
-
-/// What the rules for the next header hang on.
-#[derive(Clone, Copy)]
-struct Context {
-    limits: ReadLimits,
-    /// Inside a fragmented message.
-    inside: bool,
-    /// Frames of it so far.
-    fragments: u32,
-    /// Bytes of it so far.
-    bytes: usize,
-}
-
-impl Context {
-    const fn outside(limits: ReadLimits) -> Self {
-        Self { limits, inside: false, fragments: 0, bytes: 0 }
-    }
-}
-
-/// Header of a client frame that keeps all rules.
-#[derive(Clone, Copy, Debug)]
-struct Header {
-    fin: bool,
-    opcode: Opcode,
-    mask: [u8; 4],
-    /// Length of the payload; within the limit of a message.
-    len: usize,
-    /// Length of the header itself.
-    size: usize,
-}
-
-impl Header {
-    /// Reads a header from the start of `bytes`; none when octets are missing and those there keep the rules.
-    fn parse(bytes: &[u8], context: Context) -> Result<Option<Self>, Violation> {
-        let Some(&first) = bytes.first() else { return Ok(None) };
-        let (fin, opcode) = Self::parse_first(first, context)?;
-        let Some(&second) = bytes.get(1) else { return Ok(None) };
-        if second & 0x80 == 0 {
-            return Err(Violation::NotMasked);
-        }
-        let code = second & 0x7F;
-        if opcode.is_control() && usize::from(code) > CONTROL_PAYLOAD_MAX {
-            return Err(Violation::ControlTooLong);
-        }
-        let Some((len, at)) = Self::parse_len(code, bytes)? else { return Ok(None) };
-        let len = if opcode.is_control() { len as usize } else { Self::check_size(len, context)? };
-        let mask = bytes.get(at..).and_then(<[u8]>::first_chunk::<4>);
-        Ok(mask.map(|mask| Self { fin, opcode, mask: *mask, len, size: at + 4 }))
-    }
-
-    fn parse_first(first: u8, context: Context) -> Result<(bool, Opcode), Violation> {
-        let (fin, bits) = (first & 0x80 != 0, first & 0x0F);
-        if first & 0x70 != 0 {
-            return Err(Violation::ReservedBits(first & 0x70));
-        }
-        let opcode = Opcode::from_bits(bits).ok_or(Violation::ReservedOpcode(bits))?;
-        if opcode.is_control() {
-            return if fin { Ok((fin, opcode)) } else { Err(Violation::FragmentedControl(bits)) };
-        }
-        match (opcode == Opcode::Continuation, context.inside) {
-            (true, false) => Err(Violation::ContinuationOutside),
-            (false, true) => Err(Violation::DataInside(bits)),
-            _ if context.fragments >= context.limits.fragments_max => {
-                Err(Violation::TooManyFragments { max: context.limits.fragments_max })
-            }
-            _ => Ok((fin, opcode)),
-        }
-    }
-
-    /// The payload's length and where the mask begins; none when octets are missing.
-    fn parse_len(code: u8, bytes: &[u8]) -> Result<Option<(u64, usize)>, Violation> {
-        let rest = &bytes[2..];
-        let (len, at, min) = match code {
-            126 => (rest.first_chunk().map(|n| u64::from(u16::from_be_bytes(*n))), 4, 126),
-            127 => (rest.first_chunk().map(|n| u64::from_be_bytes(*n)), 10, 0x1_0000),
-            _ => (Some(u64::from(code)), 2, 0),
-        };
-        match len {
-            None => Ok(None),
-            Some(len) if len < min => Err(Violation::LengthNotMinimal(len)),
-            Some(len) if len >> 63 != 0 => Err(Violation::LengthTopBit(len)),
-            Some(len) => Ok(Some((len, at))),
-        }
-    }
-
-    fn check_size(len: u64, context: Context) -> Result<usize, Violation> {
-        let max = context.limits.message_bytes_max;
-        let bytes = len.saturating_add(context.bytes as u64);
-        if bytes > max as u64 { Err(Violation::MessageTooBig { bytes, max }) } else { Ok(len as usize) }
-    }
 }
 
 /// A frame or a message of which a part has arrived.
@@ -520,7 +343,11 @@ impl Half {
 
     /// The payload just completed.
     fn payload(&mut self, opcode: Opcode) -> &mut [u8] {
-        if opcode.is_control() { &mut self.control[..usize::from(self.control_len)] } else { &mut self.message }
+        if opcode.is_control() {
+            &mut self.control[..usize::from(self.control_len)]
+        } else {
+            &mut self.message
+        }
     }
 
     /// Forgets a delivered message; true when nothing is left.
