@@ -1,0 +1,144 @@
+//! What the engine posts to a shard in one turn, in order.
+//!
+//! One buffer holds all frames and one all book changes; items point into them. Batches are reused, so a busy engine
+//! allocates nothing per entry.
+
+use std::sync::Arc;
+
+use model::{
+    Candle, Epoch, FeedStatus, Instrument, InstrumentId, Nanos, PairStatus, Sequence, StreamId, Ticker,
+    Trade, WindowChange,
+};
+
+/// Where a frame lies in [`Batch::bytes`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrameSpan {
+    /// First byte.
+    pub start: u32,
+    /// Length with its header.
+    pub len: u32,
+}
+
+/// Where the changes of a book entry lie in [`Batch::changes`]: bids, then asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChangeSpan {
+    /// First change.
+    pub start: u32,
+    /// How many bids there are from `start` on.
+    pub bids: u32,
+    /// How many asks follow the bids.
+    pub asks: u32,
+}
+
+/// One change of a stream: as data for clients that lag, as a frame for those that keep up.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Which stream.
+    pub stream: StreamId,
+    /// Generation of the feed.
+    pub epoch: Epoch,
+    /// The event that made it.
+    pub seq: Sequence,
+    /// The entry before it in this stream.
+    pub prev: Sequence,
+    /// Venue time of the event.
+    pub ts_event: Nanos,
+    /// The whole WebSocket frame.
+    pub frame: FrameSpan,
+    /// The change itself.
+    pub data: EntryData,
+}
+
+/// The change of an entry as data.
+#[derive(Clone, Copy, Debug)]
+pub enum EntryData {
+    /// Changes of a book window and the checksum after them.
+    Book {
+        /// The changes, in [`Batch::changes`].
+        changes: ChangeSpan,
+        /// Checksum of the book after this entry.
+        checksum: u32,
+    },
+    /// The whole row.
+    Ticker(Ticker),
+    /// One trade.
+    Trade(Trade),
+    /// The candle as it stands.
+    Candle(Candle),
+    /// Some pair changed; what it is now, the shard keeps by [`Item::Pair`].
+    Pair(InstrumentId),
+}
+
+/// The answer to a shard that asked to join a stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Join {
+    /// Which stream.
+    pub stream: StreamId,
+    /// Generation of the feed.
+    pub epoch: Epoch,
+    /// The last entry of the stream so far, or the instrument's last event when nobody listened before.
+    pub seq: Sequence,
+    /// The snapshot as a frame; all that wait in one turn share it.
+    pub snapshot: FrameSpan,
+}
+
+/// What a shard is told.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// A stream changed.
+    Entry(Entry),
+    /// A stream begins for this shard, or a snapshot of it was asked for.
+    Join(Join),
+    /// An instrument appeared or changed; the status is what clients are told, stale data included.
+    Pair(InstrumentId, Arc<Instrument>, PairStatus),
+    /// The data of an instrument became stale (`true`) or fresh again.
+    Stale(InstrumentId, bool),
+    /// The venue's state, as clients are told it.
+    Status(FeedStatus),
+    /// Entries of this stream were lost on the way here because the lane was full.
+    Lost(StreamId),
+}
+
+/// One turn of the engine for one shard.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// What happened, in order.
+    pub items: Vec<Item>,
+    /// All frames.
+    pub bytes: Vec<u8>,
+    /// All book changes.
+    pub changes: Vec<WindowChange>,
+    /// When the oldest event in here was received (wall time).
+    pub ts_recv: Nanos,
+    /// When the engine posted it (wall time).
+    pub ts_publish: Nanos,
+}
+
+impl Batch {
+    /// Forgets the items and keeps the room.
+    pub fn clear(&mut self) {
+        self.items.clear();
+        self.bytes.clear();
+        self.changes.clear();
+    }
+
+    /// The bytes of a frame.
+    ///
+    /// # Panics
+    /// When the span is not of this batch.
+    #[must_use]
+    pub fn frame(&self, span: FrameSpan) -> &[u8] {
+        &self.bytes[span.start as usize..(span.start + span.len) as usize]
+    }
+
+    /// The changes of a book entry: bids and asks.
+    ///
+    /// # Panics
+    /// When the span is not of this batch.
+    #[must_use]
+    pub fn changes(&self, span: ChangeSpan) -> (&[WindowChange], &[WindowChange]) {
+        let bids = span.start as usize;
+        let asks = bids + span.bids as usize;
+        (&self.changes[bids..asks], &self.changes[asks..asks + span.asks as usize])
+    }
+}

@@ -1,0 +1,138 @@
+//! One client: what it subscribes to and how far it has been sent. Owns no messages but its unsent rest.
+
+use model::{Channel, Epoch, Nanos, Sequence, StreamId};
+use wire::close::CloseCode;
+use wire::request::ReqId;
+
+/// Number of a client within its shard; used again after [`crate::Hub::handle_disconnect`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(pub u32);
+
+impl ClientId {
+    pub(crate) const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Neighbouring frames of the log that a client was given and not yet sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogRange {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    /// Post and event time of its oldest entry, for the latency figures.
+    pub(crate) ts_publish: Nanos,
+    pub(crate) ts_event: Nanos,
+    /// Entries per channel, in the order of [`Channel::ALL`].
+    pub(crate) counts: [u16; Channel::ALL.len()],
+}
+
+/// How a client is served at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// It is given ranges of the log as entries come.
+    Live,
+    /// It has only cursors; the next time its socket takes bytes it is caught up.
+    Lagging,
+    /// It is sent what is in `out`, a close frame last, and nothing else.
+    Closing(CloseCode),
+    /// The close frame is written; the socket only waits for its end.
+    Closed,
+}
+
+/// What a subscription waits for before it gets entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SubState {
+    /// The engine was asked; the acknowledgement is still owed.
+    Subscribing { req_id: Option<ReqId>, time_in: Nanos },
+    /// It stands among the subscribers of its stream.
+    Active,
+    /// Its snapshot was never sent whole, or its cursor is out of reach; to be asked for when the socket drains.
+    Unsynced,
+    /// The same, and the engine was asked.
+    Resyncing,
+}
+
+/// A subscription: a cursor into a stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sub {
+    pub(crate) stream: StreamId,
+    /// Index among the subscribers of the stream while [`SubState::Active`].
+    pub(crate) slot: u32,
+    pub(crate) state: SubState,
+    /// Whether a snapshot was asked for.
+    pub(crate) snapshot: bool,
+    /// Log position behind its snapshot; 0 without one. As long as the client has not been sent up to here, it has nothing.
+    pub(crate) snapshot_end: u64,
+    /// Ordinal of the last entry sent; while the client is live only a lower bound (where it joined).
+    pub(crate) cursor: u64,
+    /// Sequence and epoch at the cursor: the `prev` of a merged message.
+    pub(crate) cursor_seq: Sequence,
+    pub(crate) cursor_epoch: Epoch,
+}
+
+/// Everything kept per connection. Idle ones hold no heap but their list of subscriptions.
+#[derive(Debug)]
+pub(crate) struct Client {
+    /// Number on the wire, below 2^53.
+    pub(crate) connection_id: u64,
+    /// Whether it opted in to the superset.
+    pub(crate) ext: bool,
+    pub(crate) mode: Mode,
+    /// Stands in the queue of dirty clients.
+    pub(crate) queued: bool,
+    /// The socket refused bytes; wait for it to become writable.
+    pub(crate) blocked_since: Option<Nanos>,
+    /// Has subscribed once, so heartbeats are due.
+    pub(crate) heartbeats: bool,
+    /// A heartbeat is due and nothing else is there to send.
+    pub(crate) heartbeat_due: bool,
+    /// When bytes were last handed to the socket (monotonic), or when it connected.
+    pub(crate) last_sent: Nanos,
+    /// Written before anything else: the rest of a partly sent frame, then answers. At most `control_bytes_max` plus one frame.
+    pub(crate) out: Vec<u8>,
+    /// What a live client has not been sent, oldest first; at most `ranges_max`.
+    pub(crate) ranges: Vec<LogRange>,
+    pub(crate) subs: Vec<Sub>,
+}
+
+impl Client {
+    pub(crate) const fn new(connection_id: u64, ext: bool, now: Nanos) -> Self {
+        Self {
+            connection_id,
+            ext,
+            mode: Mode::Live,
+            queued: false,
+            blocked_since: None,
+            heartbeats: false,
+            heartbeat_due: false,
+            last_sent: now,
+            out: Vec::new(),
+            ranges: Vec::new(),
+            subs: Vec::new(),
+        }
+    }
+
+    /// Gives a live client one more frame of the log; `false` when its list is full.
+    pub(crate) fn push_range(&mut self, frame: LogRange, ranges_max: usize) -> bool {
+        if let Some(last) = self.ranges.last_mut()
+            && last.end == frame.start
+            && last.counts.iter().zip(frame.counts).all(|(a, b)| a.checked_add(b).is_some())
+        {
+            last.end = frame.end;
+            for (count, more) in last.counts.iter_mut().zip(frame.counts) {
+                *count += more;
+            }
+            return true;
+        }
+        if self.ranges.len() == ranges_max {
+            return false;
+        }
+        self.ranges.push(frame);
+        true
+    }
+
+    /// Whether anything waits to be written.
+    pub(crate) fn has_output(&self) -> bool {
+        !self.out.is_empty() || !self.ranges.is_empty() || self.heartbeat_due || self.mode == Mode::Lagging
+    }
+}

@@ -1,0 +1,345 @@
+//! The hub of a shard: owns its streams, its clients and the byte log.
+//!
+//! Inputs are `handle_*`; then [`Hub::sweep`] writes the dirty clients and [`Hub::poll_output`] says what the shell has to do.
+//! Requests of clients are in `requests.rs`, writing in `sweep.rs`, the way back from lagging to live in `catch_up.rs`.
+
+mod catch_up;
+mod entries;
+mod requests;
+mod sweep;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use model::{Channel, FeedStatus, Instrument, InstrumentId, InstrumentTable, Nanos, PairStatus, StreamId};
+use wire::close::CloseCode;
+use wire::ws::{Opcode, write_close, write_frame};
+
+use crate::client::{Client, ClientId, Mode, SubState};
+use crate::limits::Limits;
+use crate::log::ByteLog;
+use crate::merge::Merger;
+use crate::stats::HubStats;
+use crate::stream::Stream;
+
+/// The two clocks, read by the shell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// For time-outs: never jumps.
+    pub mono: Nanos,
+    /// For stamps.
+    pub wall: Nanos,
+}
+
+/// What became of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// The socket took this many bytes; fewer than given means that it would block.
+    Bytes(usize),
+    /// The connection is broken.
+    Gone,
+}
+
+/// The sockets of a shard, as the hub sees them.
+pub trait Sink {
+    /// Writes without waiting.
+    fn write(&mut self, client: ClientId, bytes: &[u8]) -> Written;
+    /// The time, read for each write because a sweep takes milliseconds.
+    fn now(&mut self) -> Now;
+}
+
+/// What the shell has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Ask the engine for a join of this stream: it publishes it to this shard from then on.
+    Ask(StreamId),
+    /// Tell the engine that nobody subscribes any more.
+    Leave(StreamId),
+    /// The close frame is written: end the writing half, wait for the peer, then disconnect.
+    Closed(ClientId),
+    /// End the connection now.
+    Abort(ClientId),
+}
+
+/// An instrument as clients are told it.
+#[derive(Clone, Debug)]
+struct Pair {
+    instrument: Arc<Instrument>,
+    status: PairStatus,
+    stale: bool,
+}
+
+/// Owner of the clients of one shard.
+#[derive(Debug)]
+pub struct Hub {
+    limits: Limits,
+    version: &'static str,
+    log: ByteLog,
+    /// By [`StreamId`]; made at the first subscription.
+    streams: Vec<Option<Box<Stream>>>,
+    clients: Vec<Option<Client>>,
+    free: Vec<ClientId>,
+    /// Clients with something to write, each once.
+    dirty: VecDeque<ClientId>,
+    outputs: VecDeque<Output>,
+    table: InstrumentTable,
+    pairs: Vec<Pair>,
+    status: FeedStatus,
+    /// Streams without subscribers that are still published to us.
+    idle: BTreeSet<StreamId>,
+    /// Where the scan for heartbeats and stalls goes on.
+    scan_at: usize,
+    stats: HubStats,
+    scratch: Scratch,
+}
+
+/// Room that is used again and again instead of being allocated.
+#[derive(Debug, Default)]
+struct Scratch {
+    bytes: Vec<u8>,
+    payload: Vec<u8>,
+    marks: Vec<catch_up::Mark>,
+    merger: Merger,
+    overflowed: Vec<ClientId>,
+}
+
+impl Hub {
+    /// A hub without clients.
+    ///
+    /// # Panics
+    /// When the limits contradict each other ([`Limits::problems`]).
+    #[must_use]
+    pub fn new(limits: Limits, version: &'static str) -> Self {
+        assert!(
+            limits.problems().is_empty(),
+            "limits are checked when they are read: {:?}",
+            limits.problems()
+        );
+        Self {
+            log: ByteLog::new(limits.log_bytes),
+            limits,
+            version,
+            streams: Vec::new(),
+            clients: Vec::new(),
+            free: Vec::new(),
+            dirty: VecDeque::new(),
+            outputs: VecDeque::new(),
+            table: InstrumentTable::default(),
+            pairs: Vec::new(),
+            status: FeedStatus::Maintenance,
+            idle: BTreeSet::new(),
+            scan_at: 0,
+            stats: HubStats::default(),
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// A connection was upgraded; `ext` when it opted in to the superset by its address.
+    pub fn handle_connect(&mut self, connection_id: u64, ext: bool, now: Now) -> ClientId {
+        let client = Client::new(connection_id, ext, now.mono);
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.clients.push(None);
+            ClientId(
+                u32::try_from(self.clients.len() - 1).expect("a shard has fewer clients than descriptors"),
+            )
+        });
+        self.clients[id.index()] = Some(client);
+        self.stats.clients += 1;
+        let (status, version) = (self.status, self.version);
+        self.answer(id, |out| wire::reply::status(connection_id, status, version, out));
+        id
+    }
+
+    /// The connection ended, for whatever reason; its number may be given to another client from now on.
+    pub fn handle_disconnect(&mut self, id: ClientId) {
+        if self.clients.get(id.index()).is_some_and(Option::is_some) {
+            self.discard_subscriptions(id);
+            let queued = self.clients[id.index()].take().is_some_and(|client| client.queued);
+            if queued {
+                // A number that stands in the queue must not be given to another client.
+                self.dirty.retain(|&other| other != id);
+            }
+            self.free.push(id);
+            self.stats.clients -= 1;
+        }
+    }
+
+    /// The socket takes bytes again.
+    pub fn handle_writable(&mut self, id: ClientId) {
+        if let Some(client) = self.client(id)
+            && client.blocked_since.take().is_some()
+        {
+            self.make_dirty(id);
+        }
+    }
+
+    /// Ends a connection: everything pending is dropped, the close frame is the last thing written.
+    pub fn close(&mut self, id: ClientId, code: CloseCode, reason: &str) {
+        let Some(client) = self.client(id) else { return };
+        if matches!(client.mode, Mode::Closing(_) | Mode::Closed) {
+            return;
+        }
+        // What it was not sent is counted by its mode, so the mode changes after that.
+        self.discard_subscriptions(id);
+        let Some(client) = self.client(id) else { return };
+        client.mode = Mode::Closing(code);
+        write_close(code.code(), reason, &mut client.out);
+        let index = CloseCode::ALL.iter().position(|&one| one == code).unwrap_or_default();
+        self.stats.closes[index] += 1;
+        self.make_dirty(id);
+    }
+
+    /// Closes every connection: the gateway stops.
+    pub fn close_all(&mut self, code: CloseCode) {
+        for index in 0..self.clients.len() {
+            self.close(ClientId(index as u32), code, code.reason());
+        }
+    }
+
+    /// Answers a ping of the client. A pong replaces nothing and is never dropped; too many at once end the connection.
+    pub fn handle_ping(&mut self, id: ClientId, payload: &[u8]) {
+        let Some(client) = self.client(id) else { return };
+        if matches!(client.mode, Mode::Closing(_) | Mode::Closed) {
+            return;
+        }
+        write_frame(Opcode::Pong, payload, &mut client.out);
+        self.answered(id);
+    }
+
+    /// What is due by time: heartbeats, stalled clients, idle streams. Looks at a part of the clients per call, so that
+    /// calling it every ten milliseconds sees each client ten times a second.
+    pub fn handle_timeout(&mut self, now: Now) {
+        let share = self.clients.len().div_ceil(10);
+        for _ in 0..share {
+            self.scan_at = (self.scan_at + 1) % self.clients.len();
+            self.check_client(ClientId(self.scan_at as u32), now.mono);
+        }
+        self.leave_idle_streams(now.mono);
+    }
+
+    fn check_client(&mut self, id: ClientId, now: Nanos) {
+        let (stall_max, close_grace, heartbeat) =
+            (self.limits.stall_max, self.limits.close_grace, self.limits.heartbeat);
+        let Some(client) = self.client(id) else { return };
+        let quiet = now.since(client.last_sent);
+        match client.mode {
+            Mode::Closing(_) | Mode::Closed if quiet > close_grace => {
+                self.outputs.push_back(Output::Abort(id))
+            }
+            Mode::Closing(_) | Mode::Closed => {}
+            _ if client.blocked_since.is_some_and(|since| now.since(since) > stall_max) => {
+                self.close(id, CloseCode::SlowConsumer, CloseCode::SlowConsumer.reason());
+            }
+            _ if client.heartbeats && client.blocked_since.is_none() && quiet >= heartbeat => {
+                client.heartbeat_due = true;
+                self.make_dirty(id);
+            }
+            _ => {}
+        }
+    }
+
+    fn leave_idle_streams(&mut self, now: Nanos) {
+        let linger = self.limits.linger;
+        let due = |stream: &Stream| stream.idle_since.is_some_and(|since| now.since(since) > linger);
+        while let Some(&id) = self.idle.iter().find(|id| self.streams[id.index()].as_deref().is_some_and(due))
+        {
+            self.idle.remove(&id);
+            if let Some(stream) = self.streams[id.index()].as_deref_mut() {
+                stream.idle_since = None;
+                stream.active = false;
+                self.outputs.push_back(Output::Leave(id));
+            }
+        }
+    }
+
+    /// The next thing that the shell has to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Whether clients wait to be written.
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// The counts of this moment; what is pending is added up over all clients, so this is not for the hot path.
+    #[must_use]
+    pub fn stats(&self) -> HubStats {
+        let mut stats = self.stats.clone();
+        for client in self.clients.iter().flatten() {
+            stats.lagging += u64::from(client.mode == Mode::Lagging);
+            for range in &client.ranges {
+                for (channel, &count) in stats.channels.iter_mut().zip(&range.counts) {
+                    channel.pending += u64::from(count);
+                }
+            }
+            for sub in &client.subs {
+                let Some(stream) = self.streams[sub.stream.index()].as_deref() else { continue };
+                let channel = stats.channel(stream.key.channel());
+                channel.subscriptions += 1;
+                if client.mode == Mode::Lagging && sub.state == SubState::Active {
+                    channel.pending += stream.published - sub.cursor;
+                }
+            }
+        }
+        stats
+    }
+
+    fn client(&mut self, id: ClientId) -> Option<&mut Client> {
+        self.clients.get_mut(id.index())?.as_mut()
+    }
+
+    fn make_dirty(&mut self, id: ClientId) {
+        let Some(client) = self.client(id) else { return };
+        if !client.queued && client.blocked_since.is_none() && client.mode != Mode::Closed {
+            client.queued = true;
+            self.dirty.push_back(id);
+        }
+    }
+
+    /// Appends one answer to a client's own output, ahead of its market data.
+    fn answer(&mut self, id: ClientId, encode: impl FnOnce(&mut Vec<u8>)) {
+        let mut payload = std::mem::take(&mut self.scratch.payload);
+        payload.clear();
+        encode(&mut payload);
+        if let Some(client) = self.client(id)
+            && !matches!(client.mode, Mode::Closing(_) | Mode::Closed)
+        {
+            write_frame(Opcode::Text, &payload, &mut client.out);
+            self.answered(id);
+        }
+        self.scratch.payload = payload;
+    }
+
+    /// Sees to it that an answer leaves, and that answers do not pile up.
+    fn answered(&mut self, id: ClientId) {
+        let control_bytes_max = self.limits.control_bytes_max;
+        let Some(client) = self.client(id) else { return };
+        if client.out.len() > control_bytes_max {
+            // Whatever is half written must be finished; what comes after it need not be.
+            self.close(id, CloseCode::PolicyViolation, "answers are not read");
+        } else {
+            self.make_dirty(id);
+        }
+    }
+
+    fn stream(&mut self, id: StreamId) -> &mut Stream {
+        if self.streams.len() <= id.index() {
+            self.streams.resize_with(id.index() + 1, || None);
+        }
+        self.streams[id.index()].get_or_insert_with(|| Box::new(Stream::new(id)))
+    }
+
+    fn instrument(&self, id: InstrumentId) -> Option<&Arc<Instrument>> {
+        self.pairs.get(id.index()).map(|pair| &pair.instrument)
+    }
+
+    fn symbol(&self, stream: model::StreamKey) -> &str {
+        stream.instrument().and_then(|id| self.instrument(id)).map_or("", |one| &one.symbol)
+    }
+
+    fn count(&mut self, channel: Channel) -> &mut crate::stats::ChannelStats {
+        self.stats.channel(channel)
+    }
+}

@@ -1,0 +1,261 @@
+//! What the engine posts: entries go to the log and to whom keeps up, joins to who asked.
+
+use model::{
+    Channel, FeedStatus, Instrument, InstrumentId, Nanos, PairStatus, STREAMS_PER_INSTRUMENT, StreamId,
+};
+use std::sync::Arc;
+use wire::close::CloseCode;
+use wire::reply::{Notice, NoticeCode, Stamp, Subscribed};
+
+use super::{Hub, Now, Output, Pair};
+use crate::batch::{Batch, Entry, Item, Join};
+use crate::client::{ClientId, LogRange, Mode, SubState};
+use crate::stream::SubRef;
+
+impl Hub {
+    /// Takes one turn of the engine. Costs one step per entry and subscriber that keeps up; writes nothing.
+    pub fn handle_batch(&mut self, batch: &Batch, now: Now) {
+        for item in &batch.items {
+            match item {
+                Item::Entry(entry) => self.handle_entry(entry, batch),
+                Item::Join(join) => self.handle_join(join, batch, now),
+                Item::Pair(id, instrument, status) => self.handle_pair(*id, instrument, *status),
+                Item::Stale(id, stale) => self.handle_stale(*id, *stale),
+                Item::Status(status) => self.handle_status(*status),
+                Item::Lost(stream) => self.handle_lost(*stream, now.mono),
+            }
+        }
+    }
+
+    fn handle_entry(&mut self, entry: &Entry, batch: &Batch) {
+        self.stats.entries += 1;
+        let Some(stream) = self.streams.get_mut(entry.stream.index()).and_then(Option::as_deref_mut) else {
+            return;
+        };
+        let Some(at) = self.log.push(batch.frame(entry.frame)) else {
+            // A frame that outgrows the log: its readers are served from the data instead.
+            return self.handle_unlogged(entry, batch);
+        };
+        stream.push(entry, batch, at, self.limits.ring_entries);
+        let channel = stream.key.channel();
+        let mut counts = [0; Channel::ALL.len()];
+        counts[channel as usize] = 1;
+        let range = LogRange {
+            start: at,
+            end: at + u64::from(entry.frame.len),
+            ts_publish: batch.ts_publish,
+            ts_event: entry.ts_event,
+            counts,
+        };
+        self.stats.channel(channel).fanned_out += stream.subscribers.len() as u64;
+        for &SubRef { client: id, .. } in &stream.subscribers {
+            let Some(client) = self.clients[id.index()].as_mut() else { continue };
+            if client.mode != Mode::Live {
+                continue;
+            }
+            if !client.push_range(range, self.limits.ranges_max) {
+                self.scratch.overflowed.push(id);
+            }
+            if !client.queued && client.blocked_since.is_none() {
+                client.queued = true;
+                self.dirty.push_back(id);
+            }
+        }
+        while let Some(id) = self.scratch.overflowed.pop() {
+            self.lag_without_range(id, channel);
+        }
+    }
+
+    fn handle_unlogged(&mut self, entry: &Entry, batch: &Batch) {
+        let end = self.log.end();
+        let stream = self.stream(entry.stream);
+        stream.push(entry, batch, end, usize::MAX);
+        let readers: Vec<SubRef> = stream.subscribers.clone();
+        let channel = stream.key.channel();
+        self.count(channel).fanned_out += readers.len() as u64;
+        for SubRef { client, .. } in readers {
+            self.lag_without_range(client, channel);
+        }
+    }
+
+    /// Makes a live client lagging because it could not be given a range for an entry that was fanned out to it.
+    fn lag_without_range(&mut self, id: ClientId, channel: Channel) {
+        let end = self.log.end();
+        let Some(client) = self.client(id) else { return };
+        if client.mode == Mode::Live {
+            let written_to = client.ranges.first().map_or(end, |range| range.start);
+            // `lag` takes what is pending out of the count of written entries, where ranges were put before; this
+            // entry never was in a range.
+            self.count(channel).written += 1;
+            self.lag(id, written_to);
+        }
+    }
+
+    fn handle_join(&mut self, join: &Join, batch: &Batch, now: Now) {
+        let snapshot = self.log.push(batch.frame(join.snapshot));
+        let stream = self.stream(join.stream);
+        stream.join(join);
+        let waiting = std::mem::take(&mut stream.waiting);
+        for SubRef { client, sub } in waiting {
+            self.join_one(client, sub, join, batch, snapshot, now);
+        }
+        self.note_idle(join.stream, now.mono);
+    }
+
+    /// Acknowledges one subscription, gives it the snapshot, and makes it a subscriber.
+    fn join_one(&mut self, id: ClientId, sub: u32, join: &Join, batch: &Batch, at: Option<u64>, now: Now) {
+        let Some((client, stream)) = self.client_and_stream(id, join.stream) else { return };
+        let Some(one) = client.subs.get_mut(sub as usize) else { return };
+        let state = std::mem::replace(&mut one.state, SubState::Active);
+        let wants_snapshot = one.snapshot || state == SubState::Resyncing;
+        (one.cursor, one.cursor_seq, one.cursor_epoch) = (stream.published, join.seq, join.epoch);
+        one.slot = stream.subscribers.len() as u32;
+        stream.subscribers.push(SubRef { client: id, sub });
+        stream.idle_since = None;
+        self.idle.remove(&join.stream);
+        if let SubState::Subscribing { req_id, time_in } = state {
+            let stamp = Stamp { time_in, time_out: now.wall, req_id };
+            self.acknowledge(id, sub, join, stamp);
+        }
+        if wants_snapshot {
+            self.give_snapshot(id, sub, batch.frame(join.snapshot), at, batch.ts_publish);
+        }
+    }
+
+    fn acknowledge(&mut self, id: ClientId, sub: u32, join: &Join, stamp: Stamp) {
+        let Some(client) = self.client(id) else { return };
+        client.heartbeats = true;
+        let (ext, snapshot) = (client.ext, client.subs[sub as usize].snapshot);
+        let symbol = self.symbol(join.stream.into()).to_owned();
+        let made = Subscribed {
+            stream: join.stream.into(),
+            symbol: &symbol,
+            snapshot,
+            ext: ext.then_some((join.epoch, join.seq)),
+        };
+        self.answer(id, |out| wire::reply::subscribed(&made, stamp, out));
+    }
+
+    /// Gives a snapshot as a range of the log, or, to a client that lags or when it outgrew the log, leaves the subscription to
+    /// be synced when the socket drains.
+    fn give_snapshot(&mut self, id: ClientId, sub: u32, frame: &[u8], at: Option<u64>, ts_publish: Nanos) {
+        let ranges_max = self.limits.ranges_max;
+        let end = at.map(|at| at + frame.len() as u64);
+        let Some(client) = self.client(id) else { return };
+        let given = match (client.mode, at, end) {
+            (Mode::Live, Some(start), Some(end)) => {
+                client.subs[sub as usize].snapshot_end = end;
+                let counts = Default::default();
+                client
+                    .push_range(LogRange { start, end, ts_publish, ts_event: ts_publish, counts }, ranges_max)
+            }
+            // Nobody waits behind it: the frame itself becomes the client's output.
+            (Mode::Live, None, _) if client.ranges.is_empty() => {
+                client.out.extend_from_slice(frame);
+                true
+            }
+            _ => false,
+        };
+        if !given {
+            self.unsync(id, sub);
+        }
+        self.make_dirty(id);
+    }
+
+    fn handle_pair(&mut self, id: InstrumentId, instrument: &Arc<Instrument>, status: PairStatus) {
+        let known = self.table.insert(Arc::clone(instrument));
+        assert_eq!(known, id, "the engine numbers instruments in the order in which it announces them");
+        let stale = self.pairs.get(id.index()).is_some_and(|pair| pair.stale);
+        let pair = Pair { instrument: Arc::clone(instrument), status, stale };
+        match self.pairs.get_mut(id.index()) {
+            Some(known) => *known = pair,
+            None => self.pairs.push(pair),
+        }
+    }
+
+    /// Tells those who opted in, on each stream of the instrument that they take.
+    fn handle_stale(&mut self, id: InstrumentId, stale: bool) {
+        let Some(pair) = self.pairs.get_mut(id.index()) else { return };
+        pair.stale = stale;
+        let symbol = pair.instrument.symbol.clone();
+        let code = if stale { NoticeCode::Stale } else { NoticeCode::Fresh };
+        let first = 1 + id.0 * STREAMS_PER_INSTRUMENT;
+        for stream in (first..first + STREAMS_PER_INSTRUMENT).map(StreamId) {
+            let Some(one) = self.streams.get(stream.index()).and_then(Option::as_deref) else { continue };
+            let (channel, readers) = (one.key.channel(), one.subscribers.clone());
+            for SubRef { client, .. } in readers {
+                let notice = Notice { channel: Some(channel), symbol: Some(&symbol), ..Notice::new(code) };
+                self.notify(client, &notice);
+            }
+        }
+    }
+
+    /// Sends a notice to a client that opted in.
+    pub(super) fn notify(&mut self, id: ClientId, notice: &Notice<'_>) {
+        if self.client(id).is_some_and(|client| client.ext) {
+            self.answer(id, |out| wire::reply::notice(notice, out));
+        }
+    }
+
+    fn handle_status(&mut self, status: FeedStatus) {
+        if self.status == status {
+            return;
+        }
+        self.status = status;
+        for index in 0..self.clients.len() {
+            let Some(client) = self.clients[index].as_ref() else { continue };
+            let (connection_id, version) = (client.connection_id, self.version);
+            self.answer(ClientId(index as u32), |out| {
+                wire::reply::status(connection_id, status, version, out)
+            });
+        }
+    }
+
+    /// Entries did not reach this shard: nobody can be brought on by merging. Who opted in gets a snapshot, others are closed.
+    fn handle_lost(&mut self, id: StreamId, now: Nanos) {
+        let stream = self.stream(id);
+        stream.forget();
+        let readers = stream.subscribers.clone();
+        let channel = stream.key.channel();
+        // The hole counts as one entry for each of them.
+        self.count(channel).fanned_out += readers.len() as u64;
+        for SubRef { client, .. } in readers {
+            self.lag_without_range(client, channel);
+        }
+        self.note_idle(id, now);
+    }
+
+    /// Takes a subscription out of its stream's subscribers until it has a snapshot again; a plain client that had one is closed.
+    pub(super) fn unsync(&mut self, id: ClientId, sub: u32) {
+        let Some(client) = self.client(id) else { return };
+        let one = &mut client.subs[sub as usize];
+        let stream = one.stream;
+        let was_active = std::mem::replace(&mut one.state, SubState::Unsynced) == SubState::Active;
+        one.snapshot_end = 0;
+        if was_active {
+            self.remove_subscriber(id, sub, stream);
+        }
+    }
+
+    pub(super) fn ask(&mut self, stream: StreamId, waiter: SubRef) {
+        let one = self.stream(stream);
+        one.waiting.push(waiter);
+        // One question is enough for all that wait.
+        if one.waiting.len() == 1 {
+            self.outputs.push_back(Output::Ask(stream));
+        }
+    }
+
+    pub(super) fn note_idle(&mut self, id: StreamId, now: Nanos) {
+        let stream = self.stream(id);
+        if stream.active && stream.subscribers.is_empty() && stream.waiting.is_empty() {
+            stream.idle_since = stream.idle_since.or(Some(now));
+            self.idle.insert(id);
+        }
+    }
+
+    /// What a client is closed with when its cursor cannot be served and it did not opt in to a second snapshot.
+    pub(super) fn out_of_reach(&mut self, id: ClientId) {
+        self.close(id, CloseCode::OutOfReach, CloseCode::OutOfReach.reason());
+    }
+}

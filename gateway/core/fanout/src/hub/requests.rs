@@ -1,0 +1,257 @@
+//! What clients ask: subscribe, unsubscribe, ping. Every answer is queued before what it announces.
+
+use model::{InstrumentId, Nanos, StreamId, StreamKey};
+use wire::reply::{self, Failure, Refusal, Stamp};
+use wire::request::{self, Method, Params, ReqId};
+
+use super::{Hub, Now};
+use crate::client::{Client, ClientId, Mode, Sub, SubState};
+use crate::stream::{Stream, SubRef};
+
+/// What a request is answered with, whatever comes of it.
+#[derive(Clone, Copy)]
+struct Asked {
+    method: &'static str,
+    req_id: Option<ReqId>,
+    now: Now,
+}
+
+impl Asked {
+    const fn stamp(&self) -> Stamp {
+        Stamp { time_in: self.now.wall, time_out: self.now.wall, req_id: self.req_id }
+    }
+}
+
+impl Hub {
+    /// Takes one whole message of a client; it is parsed in place.
+    pub fn handle_message(&mut self, id: ClientId, payload: &mut [u8], now: Now) {
+        if self.client(id).is_none_or(|client| matches!(client.mode, Mode::Closing(_) | Mode::Closed)) {
+            return;
+        }
+        self.stats.requests += 1;
+        let request = match request::decode(payload) {
+            Ok(request) => request,
+            Err(error) => {
+                self.stats.requests_refused += 1;
+                let stamp = Stamp { time_in: now.wall, time_out: now.wall, req_id: None };
+                return self.answer(id, |out| reply::request_error(&error, stamp, out));
+            }
+        };
+        let asked = Asked { method: request.method.name(), req_id: request.req_id, now };
+        match request.method {
+            Method::Ping => self.answer(id, |out| reply::pong(asked.stamp(), out)),
+            Method::Subscribe(params) => {
+                if params.superset
+                    && let Some(client) = self.client(id)
+                {
+                    client.ext = true;
+                }
+                self.for_each_stream(id, &params, asked, |hub, key| hub.subscribe(id, key, &params, asked));
+            }
+            Method::Unsubscribe(params) => {
+                self.for_each_stream(id, &params, asked, |hub, key| hub.unsubscribe(id, key, asked));
+            }
+        }
+    }
+
+    /// Runs an action for the stream of every symbol; what fails is answered and does not stop the others.
+    fn for_each_stream(
+        &mut self,
+        id: ClientId,
+        params: &Params,
+        asked: Asked,
+        mut action: impl FnMut(&mut Self, StreamKey) -> Result<(), String>,
+    ) {
+        if params.symbols.is_empty() {
+            let result = params.channel.stream_key(InstrumentId(0)).map_err(|refusal| refusal.to_string());
+            if let Err(text) = result.and_then(|key| action(self, key)) {
+                self.refuse(id, asked, &text, None);
+            }
+        }
+        for symbol in &params.symbols {
+            let key = match self.table.id(symbol) {
+                Some(instrument) => params.channel.stream_key(instrument),
+                None => Err(Refusal::UnknownSymbol(symbol)),
+            };
+            let result = key.map_err(|refusal| refusal.to_string()).and_then(|key| action(self, key));
+            if let Err(text) = result {
+                self.refuse(id, asked, &text, Some(symbol));
+            }
+        }
+    }
+
+    fn refuse(&mut self, id: ClientId, asked: Asked, text: &str, symbol: Option<&str>) {
+        self.stats.requests_refused += 1;
+        let failure = Failure { text, method: Some(asked.method), symbol };
+        self.answer(id, |out| reply::error(&failure, asked.stamp(), out));
+    }
+
+    /// Adds a subscription that waits for the engine; acknowledgement and snapshot come with its answer.
+    fn subscribe(
+        &mut self,
+        id: ClientId,
+        key: StreamKey,
+        params: &Params,
+        asked: Asked,
+    ) -> Result<(), String> {
+        let subscriptions_max = self.limits.subscriptions_max;
+        let Some(client) = self.client(id) else { return Ok(()) };
+        if client.subs.iter().any(|sub| is_same_subscription(sub.stream.into(), key)) {
+            return Err(Refusal::AlreadySubscribed.to_string());
+        }
+        if client.subs.len() >= subscriptions_max {
+            return Err(format!("Subscription limit of {subscriptions_max} per connection reached"));
+        }
+        let sub = client.subs.len() as u32;
+        client.subs.push(Sub {
+            stream: key.id(),
+            slot: 0,
+            state: SubState::Subscribing { req_id: asked.req_id, time_in: asked.now.wall },
+            snapshot: params.snapshot(),
+            snapshot_end: 0,
+            cursor: 0,
+            cursor_seq: Default::default(),
+            cursor_epoch: Default::default(),
+        });
+        self.ask(key.id(), SubRef { client: id, sub });
+        Ok(())
+    }
+
+    fn unsubscribe(&mut self, id: ClientId, key: StreamKey, asked: Asked) -> Result<(), String> {
+        let Some(client) = self.client(id) else { return Ok(()) };
+        let position = client.subs.iter().position(|sub| is_same_subscription(sub.stream.into(), key));
+        let Some(position) = position else { return Err(Refusal::NotFound.to_string()) };
+        let sub = client.subs[position];
+        if let SubState::Subscribing { req_id, time_in } = sub.state {
+            self.acknowledge_before_end(id, &sub, Stamp { time_in, time_out: asked.now.wall, req_id });
+        }
+        // What was fanned out to it comes before the acknowledgement, nothing after it.
+        self.hand_over_ranges(id);
+        self.discard_pending(id, position);
+        self.drop_subscription(id, position, asked.now.mono);
+        let symbol = self.symbol(sub.stream.into()).to_owned();
+        self.answer(id, |out| reply::unsubscribed(sub.stream.into(), &symbol, asked.stamp(), out));
+        Ok(())
+    }
+
+    /// A subscription that ends before the engine answered is acknowledged all the same: each request has its answer.
+    fn acknowledge_before_end(&mut self, id: ClientId, sub: &Sub, stamp: Stamp) {
+        let symbol = self.symbol(sub.stream.into()).to_owned();
+        let made = reply::Subscribed {
+            stream: sub.stream.into(),
+            symbol: &symbol,
+            snapshot: sub.snapshot,
+            ext: None,
+        };
+        self.answer(id, |out| reply::subscribed(&made, stamp, out));
+    }
+
+    /// Moves the pending ranges of a live client in front of its next answer.
+    fn hand_over_ranges(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(id.index()).and_then(Option::as_mut) else { return };
+        if client.mode != Mode::Live || client.ranges.is_empty() {
+            return;
+        }
+        if !self.log.holds(client.ranges[0].start) {
+            let written_to = client.ranges[0].start;
+            return self.lag(id, written_to);
+        }
+        for range in client.ranges.drain(..) {
+            client.out.extend_from_slice(self.log.read(range.start, range.end));
+            for (channel, count) in self.stats.channels.iter_mut().zip(range.counts) {
+                channel.written += u64::from(count);
+            }
+        }
+    }
+
+    /// Counts what a lagging client's subscription will not be sent any more.
+    fn discard_pending(&mut self, id: ClientId, position: usize) {
+        let Some(client) = self.client(id) else { return };
+        let sub = client.subs[position];
+        if client.mode == Mode::Lagging && sub.state == SubState::Active {
+            let stream = self.stream(sub.stream);
+            let (channel, pending) = (stream.key.channel(), stream.published - sub.cursor);
+            self.count(channel).discarded += pending;
+        }
+    }
+
+    fn drop_subscription(&mut self, id: ClientId, position: usize, now: Nanos) {
+        let Some(client) = self.client(id) else { return };
+        let sub = client.subs[position];
+        if sub.state == SubState::Active {
+            self.remove_subscriber(id, position as u32, sub.stream);
+        } else {
+            let waiter = SubRef { client: id, sub: position as u32 };
+            self.stream(sub.stream).waiting.retain(|&one| one != waiter);
+        }
+        self.note_idle(sub.stream, now);
+        let Some(client) = self.client(id) else { return };
+        client.subs.swap_remove(position);
+        let old = client.subs.len() as u32;
+        if let Some(moved) = client.subs.get(position).copied() {
+            self.renumber(SubRef { client: id, sub: old }, position as u32, &moved);
+        }
+    }
+
+    /// Tells a stream that one of its subscriptions has another index in its client now.
+    fn renumber(&mut self, old: SubRef, sub: u32, moved: &Sub) {
+        let stream = self.stream(moved.stream);
+        if moved.state == SubState::Active {
+            stream.subscribers[moved.slot as usize].sub = sub;
+        }
+        for waiter in stream.waiting.iter_mut().filter(|waiter| **waiter == old) {
+            waiter.sub = sub;
+        }
+    }
+
+    /// Takes a subscription out of the subscribers of its stream in one step; the last one moves into its place.
+    pub(super) fn remove_subscriber(&mut self, id: ClientId, sub: u32, stream: StreamId) {
+        let Some((client, stream)) = self.client_and_stream(id, stream) else { return };
+        let slot = client.subs[sub as usize].slot as usize;
+        assert_eq!(stream.subscribers[slot], SubRef { client: id, sub }, "a subscription knows its place");
+        stream.subscribers.swap_remove(slot);
+        if let Some(&moved) = stream.subscribers.get(slot)
+            && let Some(other) = self.client(moved.client)
+        {
+            other.subs[moved.sub as usize].slot = slot as u32;
+        }
+    }
+
+    /// Ends all subscriptions of a client and counts what it was not sent.
+    pub(super) fn discard_subscriptions(&mut self, id: ClientId) {
+        let Some(client) = self.client(id) else { return };
+        let ranges = std::mem::take(&mut client.ranges);
+        for range in ranges {
+            for (channel, count) in self.stats.channels.iter_mut().zip(range.counts) {
+                channel.discarded += u64::from(count);
+            }
+        }
+        let now = self.client(id).map_or(Nanos(0), |client| client.last_sent);
+        while let Some(last) = self.client(id).and_then(|client| client.subs.len().checked_sub(1)) {
+            self.discard_pending(id, last);
+            self.drop_subscription(id, last, now);
+        }
+    }
+
+    pub(super) fn client_and_stream(
+        &mut self,
+        id: ClientId,
+        stream: StreamId,
+    ) -> Option<(&mut Client, &mut Stream)> {
+        let client = self.clients.get_mut(id.index())?.as_mut()?;
+        let stream = self.streams.get_mut(stream.index())?.as_deref_mut()?;
+        Some((client, stream))
+    }
+}
+
+/// Whether two streams are one subscription: the variant does not count, but a candle interval does.
+const fn is_same_subscription(a: StreamKey, b: StreamKey) -> bool {
+    match (a, b) {
+        (StreamKey::Book(a, _), StreamKey::Book(b, _))
+        | (StreamKey::Ticker(a, _), StreamKey::Ticker(b, _))
+        | (StreamKey::Trade(a), StreamKey::Trade(b)) => a.0 == b.0,
+        (StreamKey::Ohlc(a, i), StreamKey::Ohlc(b, j)) => a.0 == b.0 && i == j,
+        (StreamKey::Instruments, StreamKey::Instruments) => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,245 @@
+//! Writing: each dirty client in turn gets one write with everything it lacks at that moment.
+
+use wire::ws::{Opcode, write_frame};
+
+use super::{Hub, Now, Output, Sink, Written};
+use crate::client::{ClientId, LogRange, Mode};
+use crate::log::ByteLog;
+
+impl Hub {
+    /// Visits up to `visits` dirty clients; returns how many. The caller looks into the engine's lane again before the next
+    /// call, so that clients still waiting get what arrived meanwhile.
+    pub fn sweep(&mut self, visits: usize, sink: &mut impl Sink) -> usize {
+        for visited in 0..visits {
+            let Some(id) = self.dirty.pop_front() else { return visited };
+            if let Some(client) = self.client(id) {
+                client.queued = false;
+                self.visit(id, sink);
+            }
+        }
+        visits
+    }
+
+    fn visit(&mut self, id: ClientId, sink: &mut impl Sink) {
+        let Some(client) = self.clients[id.index()].as_ref() else { return };
+        if client.blocked_since.is_some() {
+            return;
+        }
+        match client.mode {
+            Mode::Live => match client.ranges.first() {
+                Some(first) if !self.log.holds(first.start) => {
+                    let written_to = first.start;
+                    self.lag(id, written_to);
+                    self.catch_up(id, sink);
+                }
+                _ => self.write_live(id, sink),
+            },
+            Mode::Lagging => self.catch_up(id, sink),
+            Mode::Closing(_) => self.write_out(id, sink),
+            Mode::Closed => {}
+        }
+    }
+
+    /// One write of a client that keeps up: its answers, then what its ranges cover.
+    fn write_live(&mut self, id: ClientId, sink: &mut impl Sink) {
+        let Some(client) = self.clients[id.index()].as_mut() else { return };
+        let heartbeat =
+            std::mem::take(&mut client.heartbeat_due) && client.out.is_empty() && client.ranges.is_empty();
+        if heartbeat {
+            write_frame(Opcode::Text, b"{\"channel\":\"heartbeat\"}", &mut client.out);
+        }
+        let (ranges, bytes) = if let ([only], true) = (&client.ranges[..], client.out.is_empty()) {
+            // The common case needs no copy: one range of the log is one write.
+            (1, self.log.read(only.start, only.end))
+        } else {
+            let joined = &mut self.scratch.bytes;
+            joined.clear();
+            joined.extend_from_slice(&client.out);
+            let mut ranges = 0;
+            for range in &client.ranges {
+                let part = self.log.read(range.start, range.end);
+                if ranges > 0 && joined.len() + part.len() > self.limits.write_bytes_max {
+                    break;
+                }
+                joined.extend_from_slice(part);
+                ranges += 1;
+            }
+            (ranges, &joined[..])
+        };
+        let given = bytes.len();
+        if given == 0 {
+            return;
+        }
+        let written = sink.write(id, bytes);
+        let now = sink.now();
+        self.stats.heartbeats += u64::from(heartbeat);
+        match self.account(id, written, given, now) {
+            None => {}
+            Some(taken) if taken == given => self.finish_live(id, ranges, now),
+            Some(taken) => self.cut_live(id, taken),
+        }
+    }
+
+    /// Counts a write; `None` when the connection is gone.
+    pub(super) fn account(
+        &mut self,
+        id: ClientId,
+        written: Written,
+        given: usize,
+        now: Now,
+    ) -> Option<usize> {
+        let Written::Bytes(taken) = written else {
+            self.outputs.push_back(Output::Abort(id));
+            return None;
+        };
+        self.stats.writes += 1;
+        self.stats.bytes_written += taken as u64;
+        self.stats.writes_blocked += u64::from(taken < given);
+        let client = self.client(id)?;
+        if taken > 0 {
+            client.last_sent = now.mono;
+        }
+        if taken < given {
+            client.blocked_since = Some(now.mono);
+        }
+        Some(taken)
+    }
+
+    /// Everything that was given was taken.
+    fn finish_live(&mut self, id: ClientId, ranges: usize, now: Now) {
+        let Some(client) = self.clients[id.index()].as_mut() else { return };
+        release(&mut client.out);
+        if let Some(oldest) = client.ranges.first() {
+            self.stats.publish_to_written.observe(now.wall.since(oldest.ts_publish));
+            self.stats.event_to_written.observe(now.wall.since(oldest.ts_event));
+        }
+        for range in client.ranges.drain(..ranges) {
+            for (channel, count) in self.stats.channels.iter_mut().zip(range.counts) {
+                channel.written += u64::from(count);
+            }
+        }
+        if client.has_output() {
+            self.make_dirty(id);
+        }
+    }
+
+    /// The socket took only a part: what follows the frame it stopped in becomes a cursor.
+    fn cut_live(&mut self, id: ClientId, taken: usize) {
+        let Some(client) = self.clients[id.index()].as_mut() else { return };
+        let answers = client.out.len();
+        if taken < answers {
+            client.out.drain(..taken);
+            if let Some(first) = client.ranges.first() {
+                let written_to = first.start;
+                self.lag(id, written_to);
+            }
+            return;
+        }
+        client.out.clear();
+        let mut left = (taken - answers) as u64;
+        let mut written_to = 0;
+        for range in &client.ranges {
+            let len = range.end - range.start;
+            if left < len {
+                written_to = frame_end(&self.log, range, left);
+                let rest = self.log.read(range.start + left, written_to);
+                client.out.extend_from_slice(rest);
+                break;
+            }
+            left -= len;
+            written_to = range.end;
+        }
+        self.lag(id, written_to);
+    }
+
+    /// Turns what a live client was given and not sent into cursors: everything before `written_to` was sent.
+    pub(super) fn lag(&mut self, id: ClientId, written_to: u64) {
+        let Some(client) = self.clients[id.index()].as_mut() else { return };
+        assert_eq!(client.mode, Mode::Live, "only a live client begins to lag");
+        client.mode = Mode::Lagging;
+        // What was pending as ranges and is not behind a cursor below was written.
+        for range in client.ranges.drain(..) {
+            for (channel, count) in self.stats.channels.iter_mut().zip(range.counts) {
+                channel.written += u64::from(count);
+            }
+        }
+        client.ranges.shrink_to(0);
+        for index in 0..client.subs.len() {
+            self.place_cursor(id, index, written_to);
+        }
+        self.make_dirty(id);
+    }
+
+    fn place_cursor(&mut self, id: ClientId, index: usize, written_to: u64) {
+        let Some(client) = self.clients[id.index()].as_mut() else { return };
+        let sub = &mut client.subs[index];
+        let stream = self.streams.get(sub.stream.index()).and_then(Option::as_deref);
+        let Some(stream) = stream.filter(|_| sub.state == crate::client::SubState::Active) else { return };
+        let channel = stream.key.channel();
+        let ordinal = stream.ordinal_before(written_to);
+        if ordinal > sub.cursor {
+            sub.cursor = ordinal;
+            if let Some(entry) = stream.entry(ordinal) {
+                (sub.cursor_seq, sub.cursor_epoch) = (entry.seq, entry.epoch);
+            }
+        } else if !stream.reaches(sub.cursor) && stream.evicted_at < written_to {
+            // Everything that fell out of the ring was sent, and nothing that is in it.
+            sub.cursor = stream.oldest() - 1;
+            if let Some(entry) = stream.entry(stream.oldest()) {
+                (sub.cursor_seq, sub.cursor_epoch) = (entry.prev, entry.epoch);
+            }
+        }
+        let pending = stream.published - sub.cursor;
+        let never_synced = sub.snapshot_end > written_to;
+        let counts = self.stats.channel(channel);
+        counts.written -= pending;
+        if never_synced {
+            counts.discarded += pending;
+            self.unsync(id, index as u32);
+        }
+    }
+
+    /// Writes what a closing client has left, its close frame last.
+    fn write_out(&mut self, id: ClientId, sink: &mut impl Sink) {
+        let Some(client) = self.clients[id.index()].as_mut() else { return };
+        let written = sink.write(id, &client.out);
+        let (given, now) = (client.out.len(), sink.now());
+        let Some(taken) = self.account(id, written, given, now) else { return };
+        let Some(client) = self.client(id) else { return };
+        client.out.drain(..taken);
+        if client.out.is_empty() {
+            client.mode = Mode::Closed;
+            self.outputs.push_back(Output::Closed(id));
+        }
+    }
+}
+
+/// Empties a buffer, and gives its room back when that is large.
+pub(super) fn release(buffer: &mut Vec<u8>) {
+    const KEPT_BYTES: usize = 512;
+    buffer.clear();
+    buffer.shrink_to(KEPT_BYTES);
+}
+
+/// Length of the server frame at the beginning of some bytes, header included.
+pub(super) fn frame_len(bytes: &[u8]) -> usize {
+    match bytes[1] {
+        126 => 4 + usize::from(u16::from_be_bytes([bytes[2], bytes[3]])),
+        127 => {
+            let mut len = [0; 8];
+            len.copy_from_slice(&bytes[2..10]);
+            10 + usize::try_from(u64::from_be_bytes(len)).expect("we wrote it from a usize")
+        }
+        len => 2 + usize::from(len),
+    }
+}
+
+/// End of the frame in which `offset` bytes into a range lies; `offset` itself when it is between two frames.
+fn frame_end(log: &ByteLog, range: &LogRange, offset: u64) -> u64 {
+    let bytes = log.read(range.start, range.end);
+    let mut at = 0;
+    while at < offset as usize {
+        at += frame_len(&bytes[at..]);
+    }
+    range.start + at as u64
+}

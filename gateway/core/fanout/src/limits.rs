@@ -1,0 +1,87 @@
+//! Every bound of the delivery, and how they depend on each other.
+
+use model::Nanos;
+
+/// Bounds of one shard. Sizes are per shard unless they say otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of the shard's frame log. Default 64 MiB. A client that falls further behind than this is lagging; more
+    /// memory buys nothing else.
+    pub log_bytes: usize,
+    /// Entries that a stream keeps for clients that lag. Default 1,024. A stream that changes 100 times a second then
+    /// reaches back ten seconds; each entry of a book costs about 100 bytes.
+    pub ring_entries: usize,
+    /// Longest list of log ranges of one client before it is lagging. Default 256.
+    pub ranges_max: usize,
+    /// Most bytes joined for one write. Default 256 KiB.
+    pub write_bytes_max: usize,
+    /// Most bytes of answers to a client's own requests that wait for its socket. Default 256 KiB; beyond it the client
+    /// is closed with 1008, because it asks without reading.
+    pub control_bytes_max: usize,
+    /// Subscriptions of one connection. Default 4,000.
+    pub subscriptions_max: usize,
+    /// How long a client may refuse bytes before it is closed with 4008. Default 30 s.
+    pub stall_max: Nanos,
+    /// Silence after which a subscribed client gets a heartbeat. Default 1 s.
+    pub heartbeat: Nanos,
+    /// How long a stream without subscribers is still published to this shard. Default 10 s.
+    pub linger: Nanos,
+    /// How long a client has to take its close frame and to answer it. Default 2 s.
+    pub close_grace: Nanos,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            log_bytes: 64 << 20,
+            ring_entries: 1_024,
+            ranges_max: 256,
+            write_bytes_max: 256 << 10,
+            control_bytes_max: 256 << 10,
+            subscriptions_max: 4_000,
+            stall_max: Nanos::from_secs(30),
+            heartbeat: Nanos::SECOND,
+            linger: Nanos::from_secs(10),
+            close_grace: Nanos::from_secs(2),
+        }
+    }
+}
+
+impl Limits {
+    /// What is wrong with these limits together; empty when they fit.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut require = |holds: bool, text: &str| {
+            if !holds {
+                problems.push(text.to_owned());
+            }
+        };
+        // A snapshot of all instruments is the largest frame; it must fit several times or it overwrites itself.
+        require(self.log_bytes >= 1 << 20, "log_bytes must be at least 1048576");
+        require(
+            self.write_bytes_max <= self.log_bytes / 4,
+            "write_bytes_max must be at most a quarter of log_bytes",
+        );
+        require(self.write_bytes_max >= 4_096, "write_bytes_max must be at least 4096");
+        require(self.ring_entries >= 2, "ring_entries must be at least 2");
+        require(self.ranges_max >= 2, "ranges_max must be at least 2");
+        require(self.control_bytes_max >= 16_384, "control_bytes_max must be at least 16384");
+        require(self.subscriptions_max >= 1, "subscriptions_max must be at least 1");
+        require(self.heartbeat >= Nanos::from_millis(10), "heartbeat must be at least 10 ms");
+        require(self.stall_max >= self.heartbeat, "stall must be at least the heartbeat");
+        problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_fit_together_and_all_problems_come_at_once() {
+        assert_eq!(Limits::default().problems(), Vec::<String>::new());
+        let broken = Limits { ring_entries: 0, ranges_max: 0, log_bytes: 10, ..Limits::default() };
+        assert_eq!(broken.problems().len(), 4);
+    }
+}

@@ -1,0 +1,207 @@
+//! One stream in a shard: its newest entries as data, and who subscribes to it.
+
+use std::collections::VecDeque;
+
+use model::{Candle, Epoch, InstrumentId, Nanos, Sequence, StreamId, StreamKey, Ticker, Trade, WindowChange};
+
+use crate::batch::{Batch, Entry, EntryData, Join};
+use crate::client::ClientId;
+
+/// An entry of the ring.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RingEntry {
+    /// Where its frame lies in the byte log, as long as the log holds it.
+    pub(crate) log_at: u64,
+    pub(crate) log_end: u64,
+    pub(crate) epoch: Epoch,
+    pub(crate) seq: Sequence,
+    pub(crate) prev: Sequence,
+    pub(crate) ts_event: Nanos,
+    pub(crate) data: RingData,
+}
+
+/// The change of an entry as data.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RingData {
+    Book { bids: u32, asks: u32, checksum: u32 },
+    Ticker(Ticker),
+    Trade(Trade),
+    Candle(Candle),
+    Pair(InstrumentId),
+}
+
+/// A subscriber: its client, and the index among that client's subscriptions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SubRef {
+    pub(crate) client: ClientId,
+    pub(crate) sub: u32,
+}
+
+/// A merged message that equal laggards share; valid while no entry is added.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Merged {
+    pub(crate) from: u64,
+    pub(crate) ext: bool,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+}
+
+/// A log of entries. Entry number `published` is the newest; the ring keeps the last ones of them.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) key: StreamKey,
+    /// Generation and sequence of the newest entry, or where the stream was joined.
+    pub(crate) epoch: Epoch,
+    pub(crate) head: Sequence,
+    /// Ordinal of the newest entry; entries are numbered from 1 without holes.
+    pub(crate) published: u64,
+    /// Log position of the entry that fell out last; beyond all positions when entries were lost.
+    pub(crate) evicted_at: u64,
+    entries: VecDeque<RingEntry>,
+    /// Book changes of the entries, in their order.
+    changes: VecDeque<WindowChange>,
+    pub(crate) subscribers: Vec<SubRef>,
+    /// Who gets the next answer of the engine.
+    pub(crate) waiting: Vec<SubRef>,
+    /// Whether the engine was told to publish it to this shard.
+    pub(crate) active: bool,
+    /// Since when nobody subscribes (monotonic).
+    pub(crate) idle_since: Option<Nanos>,
+    pub(crate) merged: Vec<Merged>,
+    pub(crate) merged_bytes: Vec<u8>,
+}
+
+impl Stream {
+    pub(crate) fn new(id: StreamId) -> Self {
+        Self {
+            key: id.into(),
+            epoch: Epoch::default(),
+            head: Sequence::default(),
+            published: 0,
+            evicted_at: 0,
+            entries: VecDeque::new(),
+            changes: VecDeque::new(),
+            subscribers: Vec::new(),
+            waiting: Vec::new(),
+            active: false,
+            idle_since: None,
+            merged: Vec::new(),
+            merged_bytes: Vec::new(),
+        }
+    }
+
+    /// Adds the newest entry; the oldest falls out beyond `ring_entries`.
+    pub(crate) fn push(&mut self, entry: &Entry, batch: &Batch, log_at: u64, ring_entries: usize) {
+        if self.entries.len() == ring_entries {
+            self.evict();
+        }
+        let data = match entry.data {
+            EntryData::Book { changes, checksum } => {
+                let (bids, asks) = batch.changes(changes);
+                self.changes.extend(bids.iter().chain(asks));
+                RingData::Book { bids: changes.bids, asks: changes.asks, checksum }
+            }
+            EntryData::Ticker(row) => RingData::Ticker(row),
+            EntryData::Trade(trade) => RingData::Trade(trade),
+            EntryData::Candle(candle) => RingData::Candle(candle),
+            EntryData::Pair(id) => RingData::Pair(id),
+        };
+        self.entries.push_back(RingEntry {
+            log_at,
+            log_end: log_at + u64::from(entry.frame.len),
+            epoch: entry.epoch,
+            seq: entry.seq,
+            prev: entry.prev,
+            ts_event: entry.ts_event,
+            data,
+        });
+        (self.epoch, self.head) = (entry.epoch, entry.seq);
+        self.published += 1;
+        self.merged.clear();
+        self.merged_bytes.clear();
+    }
+
+    fn evict(&mut self) {
+        if let Some(entry) = self.entries.pop_front() {
+            self.changes.drain(..entry.change_count());
+            self.evicted_at = entry.log_at;
+        }
+    }
+
+    /// Takes where the stream stands from the engine. What the ring holds is kept when the stream goes on from there, and
+    /// forgotten when entries were published that this shard did not get.
+    pub(crate) fn join(&mut self, join: &Join) {
+        if (self.epoch, self.head) != (join.epoch, join.seq) {
+            self.forget();
+            (self.epoch, self.head) = (join.epoch, join.seq);
+        }
+        self.active = true;
+    }
+
+    /// Empties the ring: no cursor before the head can be served any more.
+    pub(crate) fn forget(&mut self) {
+        self.entries.clear();
+        self.changes.clear();
+        self.merged.clear();
+        self.merged_bytes.clear();
+        // A hole in the ordinals makes every older cursor unreachable, also one that stood at the head.
+        self.published += 1;
+        self.evicted_at = u64::MAX;
+    }
+
+    /// Ordinal of the oldest entry that is still there; one past the newest when there is none.
+    pub(crate) fn oldest(&self) -> u64 {
+        self.published + 1 - self.entries.len() as u64
+    }
+
+    /// Whether every entry after `cursor` is still there.
+    pub(crate) fn reaches(&self, cursor: u64) -> bool {
+        cursor + 1 >= self.oldest()
+    }
+
+    /// The entry of an ordinal, if it is still there.
+    pub(crate) fn entry(&self, ordinal: u64) -> Option<&RingEntry> {
+        self.entries.get(usize::try_from(ordinal.checked_sub(self.oldest())?).ok()?)
+    }
+
+    /// Entries after `cursor` that are still there, oldest first, with their ordinals.
+    pub(crate) fn after(&self, cursor: u64) -> impl DoubleEndedIterator<Item = (u64, &RingEntry)> {
+        let first = self.oldest().max(cursor + 1);
+        let skip = (first - self.oldest()) as usize;
+        self.entries
+            .range(skip.min(self.entries.len())..)
+            .enumerate()
+            .map(move |(n, entry)| (first + n as u64, entry))
+    }
+
+    /// Book changes of the entries after `cursor` in their order, each entry as (bids, asks).
+    pub(crate) fn changes_after(&self, cursor: u64) -> impl Iterator<Item = (usize, usize, &RingEntry)> {
+        let mut at =
+            self.changes.len() - self.after(cursor).map(|(_, entry)| entry.change_count()).sum::<usize>();
+        self.after(cursor).map(move |(_, entry)| {
+            let start = at;
+            at += entry.change_count();
+            (start, at, entry)
+        })
+    }
+
+    /// One book change by the index that [`Self::changes_after`] gives.
+    pub(crate) fn change(&self, index: usize) -> &WindowChange {
+        &self.changes[index]
+    }
+
+    /// Ordinal of the newest entry whose frame begins before `position`; 0 when all that is known is later.
+    pub(crate) fn ordinal_before(&self, position: u64) -> u64 {
+        let earlier = self.entries.partition_point(|entry| entry.log_at < position) as u64;
+        if earlier == 0 { 0 } else { self.oldest() + earlier - 1 }
+    }
+}
+
+impl RingEntry {
+    const fn change_count(&self) -> usize {
+        match self.data {
+            RingData::Book { bids, asks, .. } => (bids + asks) as usize,
+            _ => 0,
+        }
+    }
+}
