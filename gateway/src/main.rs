@@ -1,1 +1,163 @@
-fn main() {}
+//! The command: arguments, settings, logs, start, wait for a signal, end.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use gateway::app::App;
+use gateway::config::{self, Config, LogFormat, Overrides};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use toml::Value;
+use tracing_subscriber::EnvFilter;
+
+/// Exit code for settings that cannot be used, as in sysexits.h.
+const EXIT_CONFIG: u8 = 78;
+
+/// Market-data streaming gateway: books and tickers from a feed to WebSocket clients.
+///
+/// Without arguments it serves its embedded simulated market on http://127.0.0.1:8080.
+/// Every setting can stand in a TOML file, in the environment (public.listen is GATEWAY_PUBLIC_LISTEN), or in a flag; the later wins.
+#[derive(Debug, Parser)]
+#[command(version, about, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Settings {
+    /// TOML file with settings
+    #[arg(long, value_name = "FILE", env = "GATEWAY_CONFIG")]
+    config: Option<PathBuf>,
+    /// Address for clients: WebSocket /v2, reference data, demo page [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Address for operators: metrics and health [default: 127.0.0.1:9464]
+    #[arg(long, value_name = "ADDR")]
+    admin_listen: Option<String>,
+    /// Where market data comes from: sim, tcp://HOST:PORT or replay:PATH [default: sim]
+    #[arg(long, value_name = "FEED")]
+    feed: Option<String>,
+    /// Threads that own clients; 0 is one per core [default: 0]
+    #[arg(long, value_name = "N")]
+    shards: Option<u32>,
+    /// Log filter: error, warn, info, debug, trace [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check the settings and say everything that is wrong
+    CheckConfig(Settings),
+    /// Print the settings in force as TOML
+    PrintConfig(Settings),
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+}
+
+impl Settings {
+    fn load(&self) -> Result<Config, config::ConfigError> {
+        let text = |value: &Option<String>| value.clone().map(Value::String);
+        let flags = [
+            ("public.listen", text(&self.listen)),
+            ("admin.listen", text(&self.admin_listen)),
+            ("feed.source", text(&self.feed)),
+            ("shards.count", self.shards.map(|count| Value::Integer(count.into()))),
+            ("log.level", text(&self.log_level)),
+        ];
+        let overrides: Overrides =
+            flags.into_iter().filter_map(|(path, value)| Some((path, value?))).collect();
+        config::load(self.config.as_deref(), std::env::vars(), overrides)
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match &cli.command {
+        None => cli.settings.load().map(run),
+        Some(Command::CheckConfig(settings)) => settings.load().map(|_| say("the settings are good\n")),
+        Some(Command::PrintConfig(settings)) => settings.load().map(|config| say(&config::print(&config))),
+        Some(Command::Completions { shell }) => {
+            clap_complete::generate(*shell, &mut Cli::command(), "gateway", &mut io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    outcome.unwrap_or_else(|error| {
+        complain(&error);
+        ExitCode::from(EXIT_CONFIG)
+    })
+}
+
+/// Writes to standard output; a reader that has gone away does not need it.
+fn say(text: &str) -> ExitCode {
+    let _ = io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+fn complain(error: &dyn std::error::Error) {
+    let _ = writeln!(io::stderr(), "error: {error}");
+}
+
+fn run(config: Config) -> ExitCode {
+    if let Err(error) = start_logs(&config) {
+        complain(&*error);
+        return ExitCode::from(EXIT_CONFIG);
+    }
+    // Before anything listens, so that no signal is missed.
+    let mut signals = match Signals::new([SIGINT, SIGTERM]) {
+        Ok(signals) => signals,
+        Err(error) => {
+            complain(&error);
+            return ExitCode::FAILURE;
+        }
+    };
+    let feed = config.feed.source.to_string();
+    match App::start(config) {
+        Ok(app) => {
+            greet(&app, &feed);
+            if let Some(signal) = signals.forever().next() {
+                tracing::info!(signal, "stopping");
+            }
+            app.stop();
+            tracing::info!("stopped");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What to open, for people and for scripts.
+fn greet(app: &App, feed: &str) {
+    let (public, admin) = (app.public, app.admin);
+    say(&format!(
+        "listening on http://{public}\nadmin on http://{admin}\n\n  \
+         demo page   http://{public}/\n  \
+         WebSocket   ws://{public}/v2\n  \
+         metrics     http://{admin}/metrics\n  \
+         feed        {feed}\n\nCtrl-C ends it.\n"
+    ));
+    tracing::info!(%public, %admin, feed, version = gateway::VERSION, "started");
+}
+
+fn start_logs(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let filter = EnvFilter::try_new(&config.log.level)
+        .map_err(|error| format!("log.level = {}: {error}", config.log.level))?;
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match config.log.format {
+        LogFormat::Json => logs.json().try_init()?,
+        LogFormat::Text => logs.with_ansi(false).try_init()?,
+    }
+    Ok(())
+}

@@ -1,1 +1,58 @@
-fn main() {}
+//! `loadtest`: the outside witness of the gateway.
+//!
+//! Owns the exit code. Never shares code with the gateway: what it believes about the protocol it has written
+//! down for itself, so that a mistake there is not repeated here.
+//! Data flows socket -> scan -> verify (book) -> tally -> report.
+
+#![forbid(unsafe_code)]
+
+mod book;
+mod client;
+mod cpu;
+mod listing;
+mod plan;
+mod report;
+mod run;
+mod scan;
+mod socket;
+mod tally;
+mod time;
+mod verify;
+mod violation;
+
+use clap::Parser;
+use plan::{Cli, Command, RunArgs};
+use std::process::ExitCode;
+
+const VIOLATED: u8 = 1;
+const UNUSABLE: u8 = 2;
+
+fn main() -> ExitCode {
+    let Command::Run(args) = Cli::parse().command;
+    match run_and_report(&args) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("loadtest: {error}");
+            ExitCode::from(UNUSABLE)
+        }
+    }
+}
+
+fn run_and_report(args: &RunArgs) -> Result<ExitCode, String> {
+    let (plan, measured) = run::run(args).map_err(|e| e.to_string())?;
+    let report = measured.report(&plan);
+    if let Some(path) = &args.json_out {
+        let written = std::fs::write(path, report.json() + "\n");
+        written.map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+    }
+    if args.json {
+        println!("{}", report.json());
+    } else {
+        print!("{report}");
+    }
+    Ok(match (measured.connected, measured.is_clean()) {
+        (0, _) => ExitCode::from(UNUSABLE),
+        (_, true) => ExitCode::SUCCESS,
+        (_, false) => ExitCode::from(VIOLATED),
+    })
+}

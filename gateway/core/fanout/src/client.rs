@@ -88,6 +88,8 @@ pub(crate) struct Client {
     pub(crate) heartbeat_due: bool,
     /// When bytes were last handed to the socket (monotonic), or when it connected.
     pub(crate) last_sent: Nanos,
+    /// When a closing client is given up (monotonic); set when its closing is first seen by the clock.
+    pub(crate) close_by: Option<Nanos>,
     /// Written before anything else: the rest of a partly sent frame, then answers. At most `control_bytes_max` plus one frame.
     pub(crate) out: Vec<u8>,
     /// What a live client has not been sent, oldest first; at most `ranges_max`.
@@ -106,6 +108,7 @@ impl Client {
             heartbeats: false,
             heartbeat_due: false,
             last_sent: now,
+            close_by: None,
             out: Vec::new(),
             ranges: Vec::new(),
             subs: Vec::new(),

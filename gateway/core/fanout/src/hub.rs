@@ -175,6 +175,10 @@ impl Hub {
 
     /// Ends a connection: everything pending is dropped, the close frame is the last thing written.
     pub fn close(&mut self, id: ClientId, code: CloseCode, reason: &str) {
+        self.close_with(id, code, code.code(), reason);
+    }
+
+    fn close_with(&mut self, id: ClientId, code: CloseCode, number: u16, reason: &str) {
         let Some(client) = self.client(id) else { return };
         if matches!(client.mode, Mode::Closing(_) | Mode::Closed) {
             return;
@@ -183,10 +187,20 @@ impl Hub {
         self.discard_subscriptions(id);
         let Some(client) = self.client(id) else { return };
         client.mode = Mode::Closing(code);
-        write_close(code.code(), reason, &mut client.out);
+        write_close(number, reason, &mut client.out);
         let index = CloseCode::ALL.iter().position(|&one| one == code).unwrap_or_default();
         self.stats.closes[index] += 1;
         self.make_dirty(id);
+    }
+
+    /// The client closes: its code is echoed, nothing else is sent.
+    pub fn handle_close(&mut self, id: ClientId, code: Option<u16>) {
+        let Some(client) = self.client(id) else { return };
+        match client.mode {
+            // Both closed at once: our own close frame is on its way.
+            Mode::Closing(_) | Mode::Closed => {}
+            _ => self.close_with(id, CloseCode::Normal, code.unwrap_or_else(|| CloseCode::Normal.code()), ""),
+        }
     }
 
     /// Closes every connection: the gateway stops.
@@ -223,10 +237,11 @@ impl Hub {
         let Some(client) = self.client(id) else { return };
         let quiet = now.since(client.last_sent);
         match client.mode {
-            Mode::Closing(_) | Mode::Closed if quiet > close_grace => {
-                self.outputs.push_back(Output::Abort(id))
+            Mode::Closing(_) | Mode::Closed => {
+                if now > *client.close_by.get_or_insert(now + close_grace) {
+                    self.outputs.push_back(Output::Abort(id));
+                }
             }
-            Mode::Closing(_) | Mode::Closed => {}
             _ if client.blocked_since.is_some_and(|since| now.since(since) > stall_max) => {
                 self.close(id, CloseCode::SlowConsumer, CloseCode::SlowConsumer.reason());
             }

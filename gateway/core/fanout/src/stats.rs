@@ -72,6 +72,16 @@ pub struct ChannelStats {
 }
 
 impl ChannelStats {
+    fn add(&mut self, other: &Self) {
+        self.fanned_out += other.fanned_out;
+        self.written += other.written;
+        self.merged += other.merged;
+        self.dropped += other.dropped;
+        self.discarded += other.discarded;
+        self.pending += other.pending;
+        self.subscriptions += other.subscriptions;
+    }
+
     /// Fanned out less everything that became of it; 0 unless there is a mistake of ours.
     #[must_use]
     pub const fn imbalance(&self) -> i64 {
@@ -117,6 +127,29 @@ pub struct HubStats {
 }
 
 impl HubStats {
+    /// Adds another shard's counts.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.channels.iter_mut().zip(&other.channels) {
+            mine.add(theirs);
+        }
+        for (mine, theirs) in self.closes.iter_mut().zip(other.closes) {
+            *mine += theirs;
+        }
+        self.clients += other.clients;
+        self.lagging += other.lagging;
+        self.entries += other.entries;
+        self.writes += other.writes;
+        self.bytes_written += other.bytes_written;
+        self.writes_blocked += other.writes_blocked;
+        self.requests += other.requests;
+        self.requests_refused += other.requests_refused;
+        self.heartbeats += other.heartbeats;
+        self.merges_encoded += other.merges_encoded;
+        self.merges_shared += other.merges_shared;
+        self.publish_to_written.add(&other.publish_to_written);
+        self.event_to_written.add(&other.event_to_written);
+    }
+
     /// The counts of a channel.
     pub(crate) const fn channel(&mut self, channel: Channel) -> &mut ChannelStats {
         &mut self.channels[channel as usize]

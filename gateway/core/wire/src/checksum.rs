@@ -9,10 +9,10 @@ use model::{Instrument, Level};
 pub const CHECKSUM_LEVELS: usize = 10;
 
 /// The checksum of a book, from its levels best first on each side.
-pub fn checksum<'a>(
+pub fn checksum(
     instrument: &Instrument,
-    bids: impl Iterator<Item = &'a Level>,
-    asks: impl Iterator<Item = &'a Level>,
+    bids: impl Iterator<Item = Level>,
+    asks: impl Iterator<Item = Level>,
 ) -> u32 {
     // 15 digits each for price and quantity of twenty levels.
     let mut text = [0_u8; 2 * CHECKSUM_LEVELS * 32];
@@ -76,6 +76,6 @@ mod tests {
             ("45277.3", "1.54602737"),
             ("45276.6", "0.15445238"),
         ]);
-        assert_eq!(checksum(&instrument, bids.iter(), asks.iter()), 3_310_070_434);
+        assert_eq!(checksum(&instrument, bids.into_iter(), asks.into_iter()), 3_310_070_434);
     }
 }

@@ -123,10 +123,10 @@ fn timestamp(at: Nanos, out: &mut Vec<u8>) {
 /// A book: all levels of a window in a snapshot, the changed ones in an update.
 ///
 /// In an update removals come first in each side; levels have absolute quantities and 0 removes.
-pub fn book<'a>(
+pub fn book(
     instrument: &Instrument,
-    bids: impl Iterator<Item = &'a Level>,
-    asks: impl Iterator<Item = &'a Level>,
+    bids: impl Iterator<Item = Level>,
+    asks: impl Iterator<Item = Level>,
     checksum: u32,
     ts_event: Nanos,
     link: Link,
@@ -143,10 +143,10 @@ pub fn book<'a>(
     out.extend_from_slice(b"]}");
 }
 
-fn side<'a>(
+fn side(
     opening: &str,
     instrument: &Instrument,
-    levels: impl Iterator<Item = &'a Level>,
+    levels: impl Iterator<Item = Level>,
     out: &mut Vec<u8>,
 ) {
     out.extend_from_slice(opening.as_bytes());

@@ -157,7 +157,7 @@ impl Hub {
         merger.merge(stream, sub.cursor);
         self.scratch.payload.clear();
         let link = link(stream, sub, ext);
-        let (bids, asks) = (merger.bids.iter(), merger.asks.iter());
+        let (bids, asks) = (merger.bids.iter().copied(), merger.asks.iter().copied());
         update::book(&pair.instrument, bids, asks, checksum, ts_event, link, &mut self.scratch.payload);
         let start = stream.merged_bytes.len();
         write_frame(Opcode::Text, &self.scratch.payload, &mut stream.merged_bytes);

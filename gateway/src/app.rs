@@ -1,0 +1,213 @@
+//! Wires the parts: feed, engine, shards, listeners. The only place that knows all of them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::{io, net};
+
+use parking_lot::RwLock;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use wire::close::CloseCode;
+use wire::ws::ReadLimits;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::engine::{self, EngineHandle, EngineRequest};
+use crate::http::{PublicState, serve_admin, serve_public};
+use crate::metrics::Metrics;
+use crate::reference::Reference;
+use crate::shard::{self, ShardHandle, ShardInput, ShardSettings};
+use crate::{VERSION, feed};
+
+/// Why the gateway did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("{setting} = {address}: {error}; choose another address or end what listens there")]
+    Listen {
+        /// The setting that holds the address.
+        setting: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// A thread cannot be started.
+    #[error("a thread cannot be started: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct App {
+    /// Where clients connect.
+    pub public: SocketAddr,
+    /// Where operators look.
+    pub admin: SocketAddr,
+    state: Arc<PublicState>,
+    stopping: Arc<AtomicBool>,
+    shard_threads: Vec<JoinHandle<()>>,
+    engine_thread: JoinHandle<()>,
+    feed_thread: JoinHandle<()>,
+    /// Dropping it ends the HTTP runtime.
+    front: Option<oneshot::Sender<()>>,
+    front_thread: JoinHandle<()>,
+}
+
+impl App {
+    /// Starts every thread; the settings have been checked.
+    ///
+    /// # Errors
+    /// When an address or a thread is not to be had.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let clock = Clock::default();
+        let public = listen("public.listen", config.public.listen)?;
+        let admin = listen("admin.listen", config.admin.listen)?;
+        let (public_address, admin_address) = (public.local_addr()?, admin.local_addr()?);
+        let stopping = Arc::new(AtomicBool::new(false));
+        let reference = Arc::new(RwLock::new(Reference::default()));
+
+        let requests = engine::requests();
+        let shards = start_shards(&config, &requests.0, clock)?;
+        let (feed_lanes, feed_thread) = feed::spawn(config.feed.clone(), clock, Arc::clone(&stopping))?;
+        let (engine, engine_thread) =
+            engine::spawn(feed_lanes, shards.lanes, Arc::clone(&reference), clock, requests)?;
+        let state = Arc::new(public_state(config, shards.handles, engine, reference, clock));
+        let metrics = Arc::new(Metrics::new(Arc::clone(&state), Arc::clone(&stopping)));
+        let (front, front_thread) = start_front(public, admin, Arc::clone(&state), metrics)?;
+        Ok(Self {
+            public: public_address,
+            admin: admin_address,
+            state,
+            stopping,
+            shard_threads: shards.threads,
+            engine_thread,
+            feed_thread,
+            front: Some(front),
+            front_thread,
+        })
+    }
+
+    /// Ends: nothing new is accepted, clients are closed with 1001, threads are joined.
+    pub fn stop(mut self) {
+        // Relaxed: the flag is only looked at again and again.
+        self.stopping.store(true, Ordering::Relaxed);
+        drop(self.front.take());
+        join(self.front_thread);
+        for shard in &self.state.shards {
+            if shard.send(ShardInput::Stop(CloseCode::GoingAway)).is_err() {
+                tracing::warn!("a shard is too busy to be told that the gateway ends");
+            }
+        }
+        self.shard_threads.into_iter().for_each(join);
+        join(self.feed_thread);
+        // The engine is last: shards ask it until they have ended.
+        let _ = self.state.engine.requests.send(EngineRequest::Stop);
+        join(self.engine_thread);
+    }
+}
+
+fn join(thread: JoinHandle<()>) {
+    let name = thread.thread().name().unwrap_or("?").to_owned();
+    if thread.join().is_err() {
+        tracing::error!(thread = name, "a thread had panicked");
+    }
+}
+
+fn listen(setting: &'static str, address: SocketAddr) -> Result<net::TcpListener, StartError> {
+    let bind = || {
+        // The queue of connections not yet accepted: a storm of reconnects comes within one round trip.
+        const BACKLOG: i32 = 4_096;
+        let socket =
+            socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    };
+    bind().map_err(|error| StartError::Listen { setting, address, error })
+}
+
+struct Shards {
+    handles: Vec<ShardHandle>,
+    lanes: Vec<crate::lane::ShardLane>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+fn start_shards(
+    config: &Config,
+    engine: &crossbeam_channel::Sender<EngineRequest>,
+    clock: Clock,
+) -> Result<Shards, StartError> {
+    let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let count = if config.shards.count == 0 { cores.min(64) } else { config.shards.count as usize };
+    let mut shards = Shards { handles: Vec::new(), lanes: Vec::new(), threads: Vec::new() };
+    for index in 0..count {
+        let settings = ShardSettings {
+            index,
+            limits: config.limits.limits(),
+            read_limits: ReadLimits {
+                message_bytes_max: config.inbound.message_bytes_max,
+                fragments_max: config.inbound.fragments_max,
+            },
+            version: VERSION,
+        };
+        let (handle, lane, thread) = shard::spawn(settings, engine.clone(), clock)?;
+        shards.handles.push(handle);
+        shards.lanes.push(lane);
+        shards.threads.push(thread);
+    }
+    Ok(shards)
+}
+
+fn public_state(
+    config: Config,
+    shards: Vec<ShardHandle>,
+    engine: EngineHandle,
+    reference: Arc<RwLock<Reference>>,
+    clock: Clock,
+) -> PublicState {
+    PublicState {
+        config,
+        shards,
+        engine,
+        reference,
+        clock,
+        upgraded: Default::default(),
+        refused_full: Default::default(),
+        refused_malformed: Default::default(),
+        handshakes: Default::default(),
+    }
+}
+
+/// Starts the thread that accepts connections and speaks HTTP.
+fn start_front(
+    public: net::TcpListener,
+    admin: net::TcpListener,
+    state: Arc<PublicState>,
+    metrics: Arc<Metrics>,
+) -> io::Result<(oneshot::Sender<()>, JoinHandle<()>)> {
+    let (stop, stopped) = oneshot::channel::<()>();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (public, admin) = {
+        let _context = runtime.enter();
+        (TcpListener::from_std(public)?, TcpListener::from_std(admin)?)
+    };
+    let front = async move {
+        tokio::select! {
+            // Whoever ends the gateway comes first; the listeners never end by themselves.
+            biased;
+            _ = stopped => {}
+            () = serve_public(public, state) => {}
+            () = serve_admin(admin, metrics) => {}
+        }
+    };
+    let thread = thread::Builder::new().name("http".into()).spawn(move || {
+        tokio::task::LocalSet::new().block_on(&runtime, front);
+    })?;
+    Ok((stop, thread))
+}

@@ -1,0 +1,325 @@
+//! The engine: one thread that owns all books, applies what the feed says and publishes each change once.
+//!
+//! Never touches a socket and never waits for a shard. Its inputs are the feed's messages and [`EngineRequest`]s; its outputs
+//! are batches in the lanes of the shards, and the reference data that HTTP reads.
+
+mod publish;
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use std::{io, thread};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use fanout::{Item, LatencyHistogram};
+use market::{Market, MarketLimits, MarketStats, Output};
+use model::{Event, EventBatch, EventBody, FeedStatus, InstrumentId, Level, Nanos, StreamId};
+use parking_lot::RwLock;
+use tokio::sync::oneshot;
+use wire::feed::FeedRequest;
+
+use crate::clock::Clock;
+use crate::feed::{FeedLanes, FeedLoss, FeedMessage, FeedRefusals};
+use crate::lane::ShardLane;
+use crate::reference::Reference;
+use publish::Publisher;
+
+/// Requests that wait for the engine. Shards keep what does not fit and try again in their next turn.
+const REQUESTS_MAX: usize = 16_384;
+
+/// Most requests handled between two batches of the feed: a flood of subscribers must not stop the market.
+const REQUESTS_PER_TURN: usize = 256;
+
+/// How often deadlines are looked at when nothing happens.
+const TICK: Duration = Duration::from_millis(20);
+
+/// What others ask of the engine.
+#[derive(Debug)]
+pub enum EngineRequest {
+    /// A shard wants a stream: a join now, and its entries from then on.
+    Ask(usize, StreamId),
+    /// A shard has no subscribers of a stream any more.
+    Leave(usize, StreamId),
+    /// Somebody wants the best levels of a book: bids and asks, best first.
+    Depth(InstrumentId, usize, oneshot::Sender<(Vec<Level>, Vec<Level>)>),
+    /// Somebody wants the counts.
+    Stats(oneshot::Sender<Box<EngineStats>>),
+    /// The gateway ends.
+    Stop,
+}
+
+/// Lines of the feed by what they said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FeedEvents(pub [u64; 6]);
+
+impl FeedEvents {
+    const NAMES: [&'static str; 6] =
+        ["instrument", "book_snapshot", "book_delta", "trade", "status", "heartbeat"];
+
+    /// All kinds with their counts.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Self::NAMES.into_iter().zip(self.0)
+    }
+
+    const fn count(&mut self, body: &EventBody) {
+        let index = match body {
+            EventBody::Instrument(..) => 0,
+            EventBody::BookSnapshot { .. } => 1,
+            EventBody::BookDelta { .. } => 2,
+            EventBody::Trade { .. } => 3,
+            EventBody::Status(_) => 4,
+            EventBody::Heartbeat => 5,
+        };
+        self.0[index] += 1;
+    }
+}
+
+/// Counts of the engine.
+#[derive(Clone, Debug, Default)]
+pub struct EngineStats {
+    /// Lines by kind.
+    pub feed_events: FeedEvents,
+    /// Lines refused by reason.
+    pub feed_refusals: FeedRefusals,
+    /// Ended connections to the feed, in the order of [`FeedLoss::ALL`].
+    pub feed_losses: [u64; FeedLoss::ALL.len()],
+    /// Whether the feed is connected.
+    pub feed_connected: bool,
+    /// What the market counted.
+    pub market: MarketStats,
+    /// Instruments known, and of them stale.
+    pub instruments: usize,
+    /// Instruments whose data is stale.
+    pub instruments_stale: usize,
+    /// Entries published by channel, in the order of `Channel::ALL`.
+    pub published: [u64; model::Channel::ALL.len()],
+    /// Snapshots encoded.
+    pub snapshots: u64,
+    /// Times that a batch did not fit into the lane of a shard.
+    pub lane_full: u64,
+    /// From the venue's event time to our receipt, per event.
+    pub feed_to_receive: LatencyHistogram,
+    /// From receipt to the post, per batch.
+    pub receive_to_publish: LatencyHistogram,
+}
+
+/// What the rest of the gateway holds of the engine.
+#[derive(Clone, Debug)]
+pub struct EngineHandle {
+    /// Where to ask.
+    pub requests: Sender<EngineRequest>,
+}
+
+/// Starts the thread.
+///
+/// # Errors
+/// When the thread cannot be started.
+pub fn spawn(
+    feed: FeedLanes,
+    lanes: Vec<ShardLane>,
+    reference: Arc<RwLock<Reference>>,
+    clock: Clock,
+    requests: (Sender<EngineRequest>, Receiver<EngineRequest>),
+) -> io::Result<(EngineHandle, JoinHandle<()>)> {
+    let (sender, requests) = requests;
+    let engine = Engine {
+        market: Market::new(MarketLimits::default()),
+        publisher: Publisher::new(lanes),
+        feed,
+        requests,
+        reference,
+        clock,
+        stats: EngineStats::default(),
+        told_status: FeedStatus::Maintenance,
+    };
+    let thread = thread::Builder::new().name("engine".into()).spawn(move || engine.run())?;
+    Ok((EngineHandle { requests: sender }, thread))
+}
+
+/// The channel of requests; made before the shards, which hold its sending end.
+#[must_use]
+pub fn requests() -> (Sender<EngineRequest>, Receiver<EngineRequest>) {
+    bounded(REQUESTS_MAX)
+}
+
+struct Engine {
+    market: Market,
+    publisher: Publisher,
+    feed: FeedLanes,
+    requests: Receiver<EngineRequest>,
+    reference: Arc<RwLock<Reference>>,
+    clock: Clock,
+    stats: EngineStats,
+    /// The system status that clients were told last.
+    told_status: FeedStatus,
+}
+
+impl Engine {
+    fn run(mut self) {
+        let mut next_tick = Nanos(0);
+        loop {
+            let Some(requests) = self.take_requests() else { return };
+            let events = self.take_feed();
+            if requests + events == 0 {
+                self.wait();
+            }
+            let mono = self.clock.mono();
+            if mono >= next_tick {
+                next_tick = mono + Nanos(u64::try_from(TICK.as_nanos()).unwrap_or(0));
+                self.market.handle_timeout(self.clock.wall());
+                self.drain_outputs();
+                // A batch that found its lane full goes out now.
+                self.publisher.post(Nanos(0), self.clock.wall());
+            }
+        }
+    }
+
+    /// Sleeps until there is something to do, at most one tick. Which of the two channels woke it does not matter: the next
+    /// turn looks into both, requests first.
+    fn wait(&self) {
+        let mut select = crossbeam_channel::Select::new();
+        select.recv(&self.requests);
+        select.recv(&self.feed.messages);
+        let _ = select.ready_timeout(TICK);
+    }
+
+    /// Answers some requests and posts the answers; `None` when the gateway ends.
+    fn take_requests(&mut self) -> Option<usize> {
+        let mut count = 0;
+        while count < REQUESTS_PER_TURN
+            && let Ok(request) = self.requests.try_recv()
+        {
+            count += 1;
+            match request {
+                EngineRequest::Ask(shard, stream) => {
+                    self.publisher.join(shard, stream, &self.market, self.clock.wall());
+                    self.stats.snapshots += 1;
+                }
+                EngineRequest::Leave(shard, stream) => self.publisher.leave(shard, stream),
+                // A receiver that is gone does not need its answer.
+                EngineRequest::Depth(id, levels, reply) => drop(reply.send(self.depth(id, levels))),
+                EngineRequest::Stats(reply) => drop(reply.send(Box::new(self.stats()))),
+                EngineRequest::Stop => return None,
+            }
+        }
+        if count > 0 {
+            self.publisher.post(Nanos(0), self.clock.wall());
+        }
+        Some(count)
+    }
+
+    /// Takes one message of the feed, applies it and posts what changed.
+    fn take_feed(&mut self) -> usize {
+        let Ok(message) = self.feed.messages.try_recv() else { return 0 };
+        let mut ts_recv = Nanos(0);
+        match message {
+            FeedMessage::Connected => {
+                self.stats.feed_connected = true;
+                self.market.handle_connect(self.clock.wall());
+                self.drain_outputs();
+            }
+            FeedMessage::Disconnected(loss) => {
+                self.stats.feed_connected = false;
+                self.stats.feed_losses[loss as usize] += 1;
+                self.market.handle_disconnect(self.clock.wall());
+                self.drain_outputs();
+                self.tell_status();
+            }
+            FeedMessage::Events(mut batch, refusals) => {
+                self.stats.feed_refusals.add(&refusals);
+                for event in &batch.events {
+                    self.apply(event, &batch);
+                }
+                ts_recv = batch.events.first().map_or(Nanos(0), |event| event.ts_recv);
+                batch.clear();
+                // When the feed has enough empty batches this one is freed.
+                let _ = self.feed.emptied.try_send(batch);
+            }
+        }
+        let ts_publish = self.clock.wall();
+        if ts_recv > Nanos(0) {
+            self.stats.receive_to_publish.observe(ts_publish.since(ts_recv));
+        }
+        self.publisher.post(ts_recv, ts_publish);
+        1
+    }
+
+    fn apply(&mut self, event: &Event, batch: &EventBatch) {
+        self.stats.feed_events.count(&event.body);
+        if matches!(event.body, EventBody::BookDelta { .. } | EventBody::Trade { replay: false, .. }) {
+            self.stats.feed_to_receive.observe(event.ts_recv.since(event.ts_event));
+        }
+        self.market.apply(event, batch);
+        self.drain_outputs();
+        // The first line of a connection says that the venue is there, whatever it is.
+        self.tell_status();
+    }
+
+    fn drain_outputs(&mut self) {
+        while let Some(output) = self.market.poll_output() {
+            match output {
+                Output::Book { instrument, seq, epoch, ts_event } => {
+                    self.publisher.book(instrument, seq, epoch, ts_event, &self.market);
+                }
+                Output::Bbo { instrument, seq, epoch, ts_event } => {
+                    self.publisher.bbo(instrument, seq, epoch, ts_event, &self.market);
+                }
+                Output::Trade { instrument, seq, epoch, trade } => {
+                    self.publisher.trade(instrument, seq, epoch, &trade, &self.market);
+                }
+                Output::Instrument(id) => self.tell_pair(id),
+                Output::Stale { instrument, reason } => {
+                    tracing::debug!(instrument = instrument.0, reason = reason.name(), "stale");
+                    self.tell_pair(instrument);
+                    self.publisher.tell(&Item::Stale(instrument, true));
+                }
+                Output::Fresh { instrument } => {
+                    self.tell_pair(instrument);
+                    self.publisher.tell(&Item::Stale(instrument, false));
+                }
+                Output::Status(_) => self.tell_status(),
+                Output::Ask(id) => self.ask_feed(id),
+            }
+        }
+    }
+
+    fn ask_feed(&self, id: Option<InstrumentId>) {
+        let symbol = id.and_then(|id| self.market.instrument(id)).map(|one| one.symbol.clone());
+        // A question that does not fit is asked again by the market's time-out.
+        let _ = self.feed.requests.try_send(FeedRequest::Snapshot(symbol));
+    }
+
+    /// Tells shards and HTTP what an instrument is now.
+    fn tell_pair(&mut self, id: InstrumentId) {
+        let Some(instrument) = self.market.instrument(id).cloned() else { return };
+        let status = publish::told_status(&instrument, self.market.is_stale(id));
+        self.reference.write().set(id, Arc::clone(&instrument), status);
+        self.publisher.pair(id, &instrument, status);
+    }
+
+    /// Tells clients the state of the venue; without a connection that is maintenance.
+    fn tell_status(&mut self) {
+        let status = if self.stats.feed_connected { self.market.status() } else { FeedStatus::Maintenance };
+        if status != self.told_status {
+            self.told_status = status;
+            self.reference.write().status = status;
+            self.publisher.tell(&Item::Status(status));
+        }
+    }
+
+    fn depth(&self, id: InstrumentId, levels: usize) -> (Vec<Level>, Vec<Level>) {
+        let side = |side| self.market.book(id).map(|book| book.top(side, levels).collect());
+        (side(model::Side::Bid).unwrap_or_default(), side(model::Side::Ask).unwrap_or_default())
+    }
+
+    fn stats(&self) -> EngineStats {
+        EngineStats {
+            market: *self.market.stats(),
+            instruments: self.market.instruments().count(),
+            instruments_stale: self.market.stale_count(),
+            published: self.publisher.published,
+            lane_full: self.publisher.lane_full(),
+            ..self.stats.clone()
+        }
+    }
+}

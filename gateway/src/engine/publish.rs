@@ -1,0 +1,292 @@
+//! Turns changes of the market into entries: each is encoded and framed once and copied to the lanes of the shards that want it.
+
+use std::sync::Arc;
+
+use fanout::{ChangeSpan, Entry, EntryData, FrameSpan, Item, Join};
+use market::Market;
+use model::{
+    Channel, DEPTHS, Epoch, INTERVALS_MIN, Instrument, InstrumentId, Level, Nanos, PairStatus, Sequence,
+    Side, StreamId, StreamKey, Trade, Trigger, WindowChange, WindowDelta,
+};
+use wire::checksum::checksum;
+use wire::update::{self, Link};
+use wire::ws::{Opcode, write_frame};
+
+use crate::lane::ShardLane;
+
+/// Who wants a stream, and where it stands.
+#[derive(Clone, Copy, Debug, Default)]
+struct StreamState {
+    /// One bit per shard.
+    shards: u64,
+    epoch: Epoch,
+    /// Sequence of the last entry, or of the instrument when the first shard joined.
+    last: Sequence,
+}
+
+/// The engine's side of all streams.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    lanes: Vec<ShardLane>,
+    /// By [`StreamId`].
+    streams: Vec<StreamState>,
+    /// Entries published by channel.
+    pub(super) published: [u64; Channel::ALL.len()],
+    payload: Vec<u8>,
+    frame: Vec<u8>,
+    delta: WindowDelta,
+}
+
+impl Publisher {
+    pub(super) fn new(lanes: Vec<ShardLane>) -> Self {
+        assert!(lanes.len() <= 64, "shards are bits of a word; the settings allow no more");
+        Self {
+            lanes,
+            streams: Vec::new(),
+            published: [0; Channel::ALL.len()],
+            payload: Vec::new(),
+            frame: Vec::new(),
+            delta: WindowDelta::default(),
+        }
+    }
+
+    pub(super) fn lane_full(&self) -> u64 {
+        self.lanes.iter().map(|lane| lane.full).sum()
+    }
+
+    /// Sends what was filled since the last post.
+    pub(super) fn post(&mut self, ts_recv: Nanos, ts_publish: Nanos) {
+        for lane in &mut self.lanes {
+            lane.post(ts_recv, ts_publish);
+        }
+    }
+
+    /// Tells every shard.
+    pub(super) fn tell(&mut self, item: &Item) {
+        for lane in &mut self.lanes {
+            lane.batch().items.push(item.clone());
+        }
+    }
+
+    fn state(&self, key: StreamKey) -> Option<StreamState> {
+        self.streams.get(key.id().index()).filter(|state| state.shards != 0).copied()
+    }
+
+    /// The link of the next entry of a stream; `None` when nobody wants it or when it is no news: a trade told again after
+    /// a reconnect that joiners have in their snapshot already.
+    fn link(&self, key: StreamKey, epoch: Epoch, seq: Sequence) -> Option<Link> {
+        let state = self.state(key)?;
+        let epoch_changed = state.epoch != epoch;
+        if !epoch_changed && seq <= state.last {
+            return None;
+        }
+        Some(Link::Next { seq, prev: state.last, epoch: epoch_changed.then_some(epoch), merged: 1 })
+    }
+
+    /// A book changed: one entry per depth in use whose window it touches.
+    pub(super) fn book(
+        &mut self,
+        id: InstrumentId,
+        seq: Sequence,
+        epoch: Epoch,
+        ts_event: Nanos,
+        market: &Market,
+    ) {
+        let Some(instrument) = market.instrument(id) else { return };
+        let Some(book) = market.book(id) else { return };
+        let mut sum = None;
+        for depth in 0..DEPTHS.len() as u8 {
+            let key = StreamKey::Book(id, depth);
+            let Some(link) = self.link(key, epoch, seq) else { continue };
+            market.window_delta(id, depth, &mut self.delta);
+            if self.delta.is_silent() {
+                continue;
+            }
+            let checksum =
+                *sum.get_or_insert_with(|| checksum(instrument, book.side(Side::Bid), book.side(Side::Ask)));
+            self.payload.clear();
+            let (bids, asks) = (sent(&self.delta.bids), sent(&self.delta.asks));
+            update::book(instrument, bids, asks, checksum, ts_event, link, &mut self.payload);
+            let changes = ChangeSpan {
+                start: 0,
+                bids: self.delta.bids.len() as u32,
+                asks: self.delta.asks.len() as u32,
+            };
+            self.entry(key, epoch, seq, ts_event, EntryData::Book { changes, checksum });
+        }
+    }
+
+    /// The best bid or ask changed.
+    pub(super) fn bbo(
+        &mut self,
+        id: InstrumentId,
+        seq: Sequence,
+        epoch: Epoch,
+        ts_event: Nanos,
+        market: &Market,
+    ) {
+        self.ticker(id, Trigger::Bbo, seq, epoch, ts_event, market);
+    }
+
+    fn ticker(
+        &mut self,
+        id: InstrumentId,
+        trigger: Trigger,
+        seq: Sequence,
+        epoch: Epoch,
+        ts_event: Nanos,
+        market: &Market,
+    ) {
+        let key = StreamKey::Ticker(id, trigger);
+        let (Some(instrument), Some(link)) = (market.instrument(id), self.link(key, epoch, seq)) else {
+            return;
+        };
+        let row = market.ticker(id);
+        self.payload.clear();
+        update::ticker(instrument, &row, link, &mut self.payload);
+        self.entry(key, epoch, seq, ts_event, EntryData::Ticker(row));
+    }
+
+    /// A trade: the trade itself, the ticker, and the running candle of each interval in use.
+    pub(super) fn trade(
+        &mut self,
+        id: InstrumentId,
+        seq: Sequence,
+        epoch: Epoch,
+        trade: &Trade,
+        market: &Market,
+    ) {
+        let Some(instrument) = market.instrument(id) else { return };
+        let key = StreamKey::Trade(id);
+        if let Some(link) = self.link(key, epoch, seq) {
+            self.payload.clear();
+            update::trade(instrument, trade, link, &mut self.payload);
+            self.entry(key, epoch, seq, trade.ts_event, EntryData::Trade(*trade));
+        }
+        self.ticker(id, Trigger::Trades, seq, epoch, trade.ts_event, market);
+        for interval in 0..INTERVALS_MIN.len() as u8 {
+            let key = StreamKey::Ohlc(id, interval);
+            let Some(link) = self.link(key, epoch, seq) else { continue };
+            let Some(&candle) = market.candles(id, interval).next_back() else { continue };
+            self.payload.clear();
+            let element = std::iter::once((&candle, link));
+            update::ohlc("update", instrument, interval, element, trade.ts_event, &mut self.payload);
+            self.entry(key, epoch, seq, trade.ts_event, EntryData::Candle(candle));
+        }
+    }
+
+    /// An instrument changed: every shard keeps it, and who takes the instrument channel is told.
+    pub(super) fn pair(&mut self, id: InstrumentId, instrument: &Arc<Instrument>, status: PairStatus) {
+        self.tell(&Item::Pair(id, Arc::clone(instrument), status));
+        if let Some(state) = self.state(StreamKey::Instruments) {
+            self.payload.clear();
+            update::instruments("update", std::iter::once((&**instrument, status)), &mut self.payload);
+            self.entry(StreamKey::Instruments, state.epoch, state.last.next(), Nanos(0), EntryData::Pair(id));
+        }
+    }
+
+    /// Frames the payload and copies the entry to the lanes of the shards that want it.
+    fn entry(&mut self, key: StreamKey, epoch: Epoch, seq: Sequence, ts_event: Nanos, data: EntryData) {
+        let Some(state) = self.streams.get_mut(key.id().index()) else { return };
+        let entry = Entry {
+            stream: key.id(),
+            epoch,
+            seq,
+            prev: state.last,
+            ts_event,
+            frame: FrameSpan::default(),
+            data,
+        };
+        (state.epoch, state.last) = (epoch, seq);
+        self.published[key.channel() as usize] += 1;
+        self.frame.clear();
+        write_frame(Opcode::Text, &self.payload, &mut self.frame);
+        let mut shards = state.shards;
+        while shards != 0 {
+            let shard = shards.trailing_zeros() as usize;
+            shards &= shards - 1;
+            let batch = self.lanes[shard].batch();
+            let frame = FrameSpan { start: batch.bytes.len() as u32, len: self.frame.len() as u32 };
+            batch.bytes.extend_from_slice(&self.frame);
+            let mut data = entry.data;
+            if let EntryData::Book { changes, .. } = &mut data {
+                changes.start = batch.changes.len() as u32;
+                batch.changes.extend(self.delta.bids.iter().chain(&self.delta.asks));
+            }
+            batch.items.push(Item::Entry(Entry { frame, data, ..entry }));
+        }
+    }
+
+    /// Answers a shard that asked: where the stream stands, and its snapshot.
+    pub(super) fn join(&mut self, shard: usize, stream: StreamId, market: &Market, now: Nanos) {
+        if self.streams.len() <= stream.index() {
+            self.streams.resize(stream.index() + 1, StreamState::default());
+        }
+        let key = StreamKey::from(stream);
+        let state = &mut self.streams[stream.index()];
+        if state.shards == 0 {
+            let head = key.instrument().map(|id| market.head(id));
+            (state.epoch, state.last) = head.unwrap_or((state.epoch, state.last));
+        }
+        state.shards |= 1 << shard;
+        let (epoch, seq) = (state.epoch, state.last);
+        self.payload.clear();
+        self.frame.clear();
+        write_snapshot(key, epoch, seq, market, now, &mut self.payload);
+        write_frame(Opcode::Text, &self.payload, &mut self.frame);
+        let batch = self.lanes[shard].batch();
+        let snapshot = FrameSpan { start: batch.bytes.len() as u32, len: self.frame.len() as u32 };
+        batch.bytes.extend_from_slice(&self.frame);
+        batch.items.push(Item::Join(Join { stream, epoch, seq, snapshot }));
+    }
+
+    /// A shard wants no more of a stream.
+    pub(super) fn leave(&mut self, shard: usize, stream: StreamId) {
+        if let Some(state) = self.streams.get_mut(stream.index()) {
+            state.shards &= !(1 << shard);
+        }
+    }
+}
+
+/// The status that clients are told: data that is stale is data of a halted market.
+pub(super) fn told_status(instrument: &Instrument, stale: bool) -> PairStatus {
+    if stale { PairStatus::Maintenance } else { instrument.status }
+}
+
+fn sent(changes: &[WindowChange]) -> impl Iterator<Item = Level> {
+    changes.iter().filter(|change| change.is_sent()).map(|change| change.level)
+}
+
+fn write_snapshot(
+    key: StreamKey,
+    epoch: Epoch,
+    seq: Sequence,
+    market: &Market,
+    now: Nanos,
+    out: &mut Vec<u8>,
+) {
+    let start = Link::Start(epoch, seq);
+    let Some(id) = key.instrument() else {
+        let pairs = market.instruments().map(|(id, one)| (&**one, told_status(one, market.is_stale(id))));
+        return update::instruments("snapshot", pairs.collect::<Vec<_>>().into_iter(), out);
+    };
+    let Some(instrument) = market.instrument(id) else { return };
+    match key {
+        StreamKey::Book(_, depth) => {
+            let depth = usize::from(DEPTHS[usize::from(depth)]);
+            let side = |side| market.book(id).into_iter().flat_map(move |book| book.top(side, depth));
+            let sum = checksum(instrument, side(Side::Bid), side(Side::Ask));
+            update::book(instrument, side(Side::Bid), side(Side::Ask), sum, now, start, out);
+        }
+        StreamKey::Ticker(..) => update::ticker(instrument, &market.ticker(id), start, out),
+        StreamKey::Trade(_) => {
+            let trades = market.trades(id).map(|one| (&one.trade, Link::Start(one.epoch, one.seq)));
+            update::trade_snapshot(instrument, trades, out);
+        }
+        StreamKey::Ohlc(_, interval) => {
+            let candles = market.candles(id, interval).map(|candle| (candle, start));
+            update::ohlc("snapshot", instrument, interval, candles, now, out);
+        }
+        StreamKey::Instruments => {}
+    }
+}

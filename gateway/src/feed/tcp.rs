@@ -1,0 +1,62 @@
+//! A feed over TCP: lines in, requests out.
+
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use wire::feed::{FeedRequest, encode_request};
+
+use super::Source;
+
+/// Longest wait for a connection.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Most bytes taken in one read: enough for a burst, small enough for the engine's cache.
+const READ_BYTES: usize = 256 << 10;
+
+pub(super) struct TcpSource {
+    stream: TcpStream,
+    patience: Duration,
+}
+
+impl TcpSource {
+    pub(super) fn connect(address: &str) -> io::Result<Self> {
+        let mut last = io::Error::new(io::ErrorKind::NotFound, format!("no address for {address}"));
+        for address in address.to_socket_addrs()? {
+            match TcpStream::connect_timeout(&address, CONNECT_PATIENCE) {
+                Ok(stream) => {
+                    stream.set_nodelay(true)?;
+                    return Ok(Self { stream, patience: Duration::ZERO });
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+}
+
+impl Source for TcpSource {
+    fn read(&mut self, buffer: &mut Vec<u8>, patience: Duration) -> io::Result<usize> {
+        if self.patience != patience {
+            self.stream.set_read_timeout(Some(patience.max(Duration::from_millis(1))))?;
+            self.patience = patience;
+        }
+        let start = buffer.len();
+        buffer.resize(start + READ_BYTES, 0);
+        let result = self.stream.read(&mut buffer[start..]);
+        buffer.truncate(start + *result.as_ref().unwrap_or(&0));
+        match result {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                Ok(0)
+            }
+            other => other,
+        }
+    }
+
+    fn request(&mut self, request: &FeedRequest) -> io::Result<()> {
+        let mut line = Vec::new();
+        encode_request(request, &mut line);
+        self.stream.write_all(&line)
+    }
+}

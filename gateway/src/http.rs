@@ -1,0 +1,89 @@
+//! HTTP: the public listener (upgrade, reference data, demo page) and the admin listener (metrics, health).
+//!
+//! Runs on one small runtime of its own. A connection that is upgraded leaves it: the bare socket goes to a shard. Nothing in here
+//! stands on the way of an update.
+
+mod admin;
+mod public;
+mod reference;
+mod upgrade;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+
+pub use admin::serve as serve_admin;
+pub use public::{PublicState, serve as serve_public};
+
+/// Most bytes of a request's head.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+
+/// Most headers of a request.
+const HEADERS_MAX: usize = 64;
+
+/// Wait after an accept that failed for want of descriptors: an immediate retry would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What every handler answers with.
+type Answer = Response<Full<Bytes>>;
+
+/// Accepts for ever and runs `serve` on each connection in a task of its own.
+async fn accept<F: Future<Output = ()> + 'static>(listener: TcpListener, serve: impl Fn(TcpStream) -> F) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                tokio::task::spawn_local(serve(stream));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Serves one HTTP/1.1 connection with deadlines and bounded heads.
+async fn serve_connection<F>(
+    stream: TcpStream,
+    head_patience: Duration,
+    handle: impl Fn(Request<Incoming>) -> F,
+) where
+    F: Future<Output = Answer>,
+{
+    let service = service_fn(|request| {
+        let answer = handle(request);
+        async { Ok::<_, Infallible>(answer.await) }
+    });
+    let connection = http1::Builder::new()
+        // Without a timer hyper's time-outs do nothing.
+        .timer(TokioTimer::new())
+        .header_read_timeout(head_patience)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "an HTTP connection ended badly");
+    }
+}
+
+fn answer(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+    answer(status, "text/plain; charset=utf-8", body)
+}

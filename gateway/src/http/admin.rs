@@ -1,0 +1,50 @@
+//! The admin listener: `/metrics`, `/livez`, `/readyz`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::{Method, Request, StatusCode};
+use tokio::net::TcpListener;
+
+use super::{Answer, accept, answer, serve_connection, text};
+use crate::metrics::Metrics;
+
+/// Longest time that an idle or slow admin connection is kept: a scrape comes, is answered and goes.
+const CONNECTION_PATIENCE: Duration = Duration::from_secs(120);
+
+/// Longest wait for a request's head.
+const HEAD_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Serves until the runtime ends.
+pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>) {
+    accept(listener, |stream| {
+        let metrics = Arc::clone(&metrics);
+        async move {
+            let handle = |request| route(request, Arc::clone(&metrics));
+            // Over the patience the connection is simply dropped.
+            let _ =
+                tokio::time::timeout(CONNECTION_PATIENCE, serve_connection(stream, HEAD_PATIENCE, handle))
+                    .await;
+        }
+    })
+    .await;
+}
+
+async fn route(request: Request<Incoming>, metrics: Arc<Metrics>) -> Answer {
+    if request.method() != Method::GET {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
+    }
+    match request.uri().path() {
+        "/metrics" => match metrics.scrape().await {
+            Ok(page) => answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", page),
+            Err(error) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
+        },
+        "/livez" => text(StatusCode::OK, "live\n"),
+        "/readyz" => match metrics.readiness().await {
+            Ok(()) => text(StatusCode::OK, "ready\n"),
+            Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
+        },
+        _ => text(StatusCode::NOT_FOUND, "try /metrics, /livez or /readyz\n"),
+    }
+}

@@ -1,0 +1,18 @@
+//! The gateway: market data from a feed to many WebSocket clients of very different speed.
+//!
+//! This crate is the shell: threads, sockets, clocks, files, metrics. What is decided is decided in the pure crates below
+//! `gateway/core`. ARCHITECTURE.md shows how one update travels.
+
+pub mod app;
+pub mod clock;
+pub mod config;
+pub mod engine;
+pub mod feed;
+pub mod http;
+pub mod lane;
+pub mod metrics;
+pub mod reference;
+pub mod shard;
+
+/// Version of the gateway, as clients and operators see it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,0 +1,332 @@
+//! A shard: one thread that owns its clients, their sockets and one hub.
+//!
+//! It has a readiness set of its own instead of a task per connection: an idle connection costs a socket and two small
+//! structs. One turn: take what the sockets say, take new connections, then alternate between small bites of
+//! the engine's lane and a few writes, so that a client waiting for its write gets what arrived meanwhile. Every decision
+//! is the hub's; this file moves bytes.
+
+mod sockets;
+
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use std::{io, thread};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use fanout::{ClientId, Hub, HubStats, Limits, Output};
+use mio::{Events, Poll, Token, Waker};
+use model::Nanos;
+use tokio::sync::oneshot;
+use wire::close::CloseCode;
+use wire::ws::{FrameReader, Message, ReadLimits};
+
+use crate::clock::Clock;
+use crate::engine::EngineRequest;
+use crate::lane::{EngineLane, ShardLane, ShardWaker, lane};
+use sockets::{ReadOutcome, Sockets};
+
+/// The waker's token; clients have the number of their [`ClientId`].
+const WAKER: Token = Token(usize::MAX);
+
+/// How often time-outs are looked at.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Batches taken from the lane between two rounds of writes.
+const BATCHES_PER_BITE: usize = 2;
+
+/// Clients written between two looks into the lane: late binding needs a short round.
+const WRITES_PER_BITE: usize = 32;
+
+/// Rounds of writes before sockets are read again.
+const BITES_PER_TURN: usize = 64;
+
+/// Connections and questions that wait for a shard.
+const INPUTS_MAX: usize = 4_096;
+
+/// What a shard is told from outside.
+#[derive(Debug)]
+pub enum ShardInput {
+    /// An upgraded connection.
+    Connect(NewConnection),
+    /// Somebody wants the counts.
+    Stats(oneshot::Sender<Box<HubStats>>),
+    /// Close every client with this code, then end.
+    Stop(CloseCode),
+}
+
+/// A connection after its opening handshake.
+#[derive(Debug)]
+pub struct NewConnection {
+    /// The socket, not blocking.
+    pub stream: TcpStream,
+    /// Octets that the client sent behind its request.
+    pub leftover: Vec<u8>,
+    /// Whether its address opted in to the superset.
+    pub ext: bool,
+    /// Number on the wire.
+    pub connection_id: u64,
+}
+
+/// What the rest of the gateway holds of a shard.
+#[derive(Clone, Debug)]
+pub struct ShardHandle {
+    inputs: Sender<ShardInput>,
+    waker: ShardWaker,
+    /// Connections handed to the shard and not yet ended.
+    pub connections: Arc<AtomicUsize>,
+}
+
+impl ShardHandle {
+    /// Sends an input and wakes the shard; gives it back when too many wait.
+    ///
+    /// # Errors
+    /// The input, when the shard has no room or is gone.
+    pub fn send(&self, input: ShardInput) -> Result<(), ShardInput> {
+        self.inputs.try_send(input).map_err(TrySendError::into_inner)?;
+        self.waker.wake();
+        Ok(())
+    }
+}
+
+/// What a shard is made of.
+#[derive(Clone, Debug)]
+pub struct ShardSettings {
+    /// Number of the shard.
+    pub index: usize,
+    /// Bounds of the delivery.
+    pub limits: Limits,
+    /// Bounds of what clients send.
+    pub read_limits: ReadLimits,
+    /// How long a client may take for one frame.
+    pub version: &'static str,
+}
+
+/// Starts the thread.
+///
+/// # Errors
+/// When the thread or its readiness set cannot be made.
+pub fn spawn(
+    settings: ShardSettings,
+    engine: Sender<EngineRequest>,
+    clock: Clock,
+) -> io::Result<(ShardHandle, ShardLane, JoinHandle<()>)> {
+    let poll = Poll::new()?;
+    let waker = ShardWaker::new(Waker::new(poll.registry(), WAKER)?);
+    let (lane_in, lane_out) = lane(waker.clone());
+    let (inputs, inputs_out) = bounded(INPUTS_MAX);
+    let connections = Arc::new(AtomicUsize::new(0));
+    let handle = ShardHandle { inputs, waker: waker.clone(), connections: Arc::clone(&connections) };
+    let name = format!("shard-{}", settings.index);
+    let shard = Shard {
+        hub: Hub::new(settings.limits.clone(), settings.version),
+        sockets: Sockets::new(poll.registry().try_clone()?, clock),
+        settings,
+        lane: lane_out,
+        inputs: inputs_out,
+        engine,
+        waker,
+        connections,
+        clock,
+        unsent: None,
+        stopping: None,
+    };
+    let thread = thread::Builder::new().name(name).spawn(move || {
+        if let Err(error) = shard.run(poll) {
+            tracing::error!(%error, "a shard cannot poll its sockets and ends");
+        }
+    })?;
+    Ok((handle, lane_in, thread))
+}
+
+struct Shard {
+    settings: ShardSettings,
+    hub: Hub,
+    sockets: Sockets,
+    lane: EngineLane,
+    inputs: Receiver<ShardInput>,
+    engine: Sender<EngineRequest>,
+    waker: ShardWaker,
+    connections: Arc<AtomicUsize>,
+    clock: Clock,
+    /// A request that found the engine's channel full; nothing else is asked before it.
+    unsent: Option<EngineRequest>,
+    /// When everything must be closed by, once the gateway ends.
+    stopping: Option<Nanos>,
+}
+
+impl Shard {
+    fn run(mut self, mut poll: Poll) -> io::Result<()> {
+        let mut events = Events::with_capacity(1_024);
+        let mut next_tick = self.clock.mono();
+        loop {
+            let patience = self.patience(next_tick);
+            match poll.poll(&mut events, Some(patience)) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => self.waker.set_asleep(false),
+            }
+            for event in &events {
+                self.handle_event(event);
+            }
+            self.read_again();
+            self.take_inputs();
+            self.work();
+            if self.clock.mono() >= next_tick {
+                next_tick = self.clock.mono() + Nanos(u64::try_from(TICK.as_nanos()).unwrap_or(0));
+                self.hub.handle_timeout(self.clock.now());
+                self.drain_outputs();
+            }
+            if self.is_finished() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// How long the next poll may sleep: not at all while there is work.
+    fn patience(&self, next_tick: Nanos) -> Duration {
+        self.waker.set_asleep(true);
+        // Looked at after the announcement: what is sent from here on wakes us.
+        let busy = self.hub.is_dirty()
+            || !self.lane.batches.is_empty()
+            || !self.inputs.is_empty()
+            || self.sockets.has_unread()
+            || self.unsent.is_some();
+        if busy {
+            self.waker.set_asleep(false);
+            Duration::ZERO
+        } else {
+            Duration::from_nanos(next_tick.since(self.clock.mono()).0)
+        }
+    }
+
+    fn handle_event(&mut self, event: &mio::event::Event) {
+        if event.token() == WAKER {
+            return;
+        }
+        let id = ClientId(event.token().0 as u32);
+        if event.is_writable() {
+            self.hub.handle_writable(id);
+        }
+        if event.is_readable() || event.is_error() {
+            self.read(id);
+        }
+    }
+
+    /// Reads on where a client had more to say than one turn takes.
+    fn read_again(&mut self) {
+        for id in self.sockets.take_unread() {
+            self.read(id);
+        }
+    }
+
+    /// Reads one client: whole messages go to the hub, violations close it.
+    fn read(&mut self, id: ClientId) {
+        let now = self.clock.now();
+        let hub = &mut self.hub;
+        let outcome = self.sockets.read(id, |mut input, reader| {
+            while let Some(message) = reader.next(&mut input)? {
+                match message {
+                    Message::Text(payload) | Message::Binary(payload) => hub.handle_message(id, payload, now),
+                    Message::Ping(payload) => hub.handle_ping(id, payload),
+                    Message::Pong(_) => {}
+                    Message::Close { code, .. } => hub.handle_close(id, code),
+                }
+            }
+            Ok(())
+        });
+        match outcome {
+            ReadOutcome::Idle => {}
+            ReadOutcome::Gone => self.disconnect(id),
+            ReadOutcome::Violation(violation) => {
+                let code = violation.close_code();
+                self.hub.close(id, code, &violation.to_string());
+            }
+        }
+        self.drain_outputs();
+    }
+
+    fn take_inputs(&mut self) {
+        while let Ok(input) = self.inputs.try_recv() {
+            match input {
+                ShardInput::Connect(connection) => self.connect(connection),
+                // A receiver that is gone does not need its answer.
+                ShardInput::Stats(reply) => drop(reply.send(Box::new(self.hub.stats()))),
+                ShardInput::Stop(code) => {
+                    self.hub.close_all(code);
+                    let grace = self.settings.limits.close_grace;
+                    self.stopping = Some(self.clock.mono() + grace);
+                }
+            }
+        }
+    }
+
+    fn connect(&mut self, connection: NewConnection) {
+        let NewConnection { stream, leftover, ext, connection_id } = connection;
+        let id = self.hub.handle_connect(connection_id, ext, self.clock.now());
+        let reader = FrameReader::new(self.settings.read_limits);
+        if let Err(error) = self.sockets.insert(id, stream, reader, leftover) {
+            tracing::warn!(%error, "a socket cannot be watched");
+            self.disconnect(id);
+        }
+        if let Some(code) = self.stopping.map(|_| CloseCode::GoingAway) {
+            self.hub.close(id, code, code.reason());
+        }
+    }
+
+    /// Alternates between the lane and the sockets until both are done or it is time to read again.
+    fn work(&mut self) {
+        for _ in 0..BITES_PER_TURN {
+            let mut batches = 0;
+            while batches < BATCHES_PER_BITE
+                && let Ok(mut batch) = self.lane.batches.try_recv()
+            {
+                batches += 1;
+                self.hub.handle_batch(&batch, self.clock.now());
+                batch.clear();
+                // When the engine has enough empty batches this one is freed.
+                let _ = self.lane.emptied.try_send(batch);
+            }
+            let visits = self.hub.sweep(WRITES_PER_BITE, &mut self.sockets);
+            self.drain_outputs();
+            if batches == 0 && visits == 0 {
+                return;
+            }
+        }
+    }
+
+    fn drain_outputs(&mut self) {
+        if let Some(request) = self.unsent.take() {
+            self.ask(request);
+        }
+        while self.unsent.is_none()
+            && let Some(output) = self.hub.poll_output()
+        {
+            match output {
+                Output::Ask(stream) => self.ask(EngineRequest::Ask(self.settings.index, stream)),
+                Output::Leave(stream) => self.ask(EngineRequest::Leave(self.settings.index, stream)),
+                Output::Closed(id) => self.sockets.shutdown(id),
+                Output::Abort(id) => self.disconnect(id),
+            }
+        }
+    }
+
+    /// Asks the engine, or keeps the question for the next turn: a shard never waits for the engine.
+    fn ask(&mut self, request: EngineRequest) {
+        if let Err(TrySendError::Full(request)) = self.engine.try_send(request) {
+            self.unsent = Some(request);
+        }
+    }
+
+    fn disconnect(&mut self, id: ClientId) {
+        if self.sockets.remove(id) {
+            // Relaxed: a count for choosing a shard and for the limit, nothing hangs on its order.
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.hub.handle_disconnect(id);
+    }
+
+    fn is_finished(&self) -> bool {
+        self.stopping.is_some_and(|until| self.sockets.is_empty() || self.clock.mono() > until)
+    }
+}

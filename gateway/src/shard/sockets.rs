@@ -1,0 +1,174 @@
+//! The sockets of a shard: reading into one shared buffer, writing without waiting.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream as StdTcpStream};
+
+use fanout::{ClientId, Now, Sink, Written};
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use wire::ws::{FrameReader, Violation};
+
+use crate::clock::Clock;
+
+/// Most bytes of one read.
+const READ_BYTES: usize = 64 << 10;
+
+/// Reads of one client before others are served.
+const READS_PER_TURN: usize = 4;
+
+/// What reading a client came to.
+pub(super) enum ReadOutcome {
+    /// Everything that is there was taken, for now.
+    Idle,
+    /// The peer has gone.
+    Gone,
+    /// The client broke the framing rules.
+    Violation(Violation),
+}
+
+struct Socket {
+    stream: TcpStream,
+    reader: FrameReader,
+    /// After a violation or a close nothing is parsed any more; the rest is read and thrown away.
+    deaf: bool,
+}
+
+/// All sockets by the number of their client. Watched edge-triggered for both directions from the start, so that neither
+/// blocking nor draining costs a system call.
+pub(super) struct Sockets {
+    registry: Registry,
+    clock: Clock,
+    sockets: Vec<Option<Socket>>,
+    count: usize,
+    /// Clients that had more to say than a turn takes; an edge is not told twice.
+    unread: Vec<ClientId>,
+    /// Octets that came behind an opening request, until their client is read for the first time.
+    leftovers: Vec<(ClientId, Vec<u8>)>,
+    buffer: Vec<u8>,
+}
+
+impl Sockets {
+    pub(super) fn new(registry: Registry, clock: Clock) -> Self {
+        Self {
+            registry,
+            clock,
+            sockets: Vec::new(),
+            count: 0,
+            unread: Vec::new(),
+            leftovers: Vec::new(),
+            buffer: vec![0; READ_BYTES],
+        }
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Takes a socket; what the client sent behind its handshake is read first.
+    pub(super) fn insert(
+        &mut self,
+        id: ClientId,
+        stream: StdTcpStream,
+        reader: FrameReader,
+        leftover: Vec<u8>,
+    ) -> io::Result<()> {
+        let mut stream = TcpStream::from_std(stream);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let registered = self.registry.register(&mut stream, Token(id.0 as usize), interest);
+        if self.sockets.len() <= id.0 as usize {
+            self.sockets.resize_with(id.0 as usize + 1, || None);
+        }
+        self.sockets[id.0 as usize] = Some(Socket { stream, reader, deaf: false });
+        self.count += 1;
+        if !leftover.is_empty() {
+            self.leftovers.push((id, leftover));
+        }
+        self.unread.push(id);
+        registered
+    }
+
+    pub(super) const fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
+    pub(super) fn take_unread(&mut self) -> Vec<ClientId> {
+        std::mem::take(&mut self.unread)
+    }
+
+    /// Reads what is there and gives it to `handle`, with the client's frame reader.
+    pub(super) fn read(
+        &mut self,
+        id: ClientId,
+        mut handle: impl FnMut(&mut [u8], &mut FrameReader) -> Result<(), Violation>,
+    ) -> ReadOutcome {
+        let Some(Some(socket)) = self.sockets.get_mut(id.0 as usize) else { return ReadOutcome::Idle };
+        if let Some(index) = self.leftovers.iter().position(|(client, _)| *client == id) {
+            let (_, mut bytes) = self.leftovers.swap_remove(index);
+            if let Err(violation) = handle(&mut bytes, &mut socket.reader) {
+                socket.deaf = true;
+                return ReadOutcome::Violation(violation);
+            }
+        }
+        for _ in 0..READS_PER_TURN {
+            match socket.stream.read(&mut self.buffer) {
+                Ok(0) => return ReadOutcome::Gone,
+                Ok(_) if socket.deaf => {}
+                Ok(len) => {
+                    if let Err(violation) = handle(&mut self.buffer[..len], &mut socket.reader) {
+                        socket.deaf = true;
+                        // More may lie in the socket; the edge was used up by this read.
+                        self.unread.push(id);
+                        return ReadOutcome::Violation(violation);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return ReadOutcome::Idle,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return ReadOutcome::Gone,
+            }
+        }
+        self.unread.push(id);
+        ReadOutcome::Idle
+    }
+
+    /// Ends the writing half; the peer sees the end after everything that was written.
+    pub(super) fn shutdown(&mut self, id: ClientId) {
+        if let Some(Some(socket)) = self.sockets.get_mut(id.0 as usize) {
+            socket.deaf = true;
+            // A connection that is gone already is what was wanted.
+            let _ = socket.stream.shutdown(Shutdown::Write);
+        }
+    }
+
+    /// Drops a socket; `false` when there was none.
+    pub(super) fn remove(&mut self, id: ClientId) -> bool {
+        let Some(mut socket) = self.sockets.get_mut(id.0 as usize).and_then(Option::take) else {
+            return false;
+        };
+        // Dropping the socket would do it as well; the kernel forgets a closed descriptor.
+        let _ = self.registry.deregister(&mut socket.stream);
+        self.leftovers.retain(|(client, _)| *client != id);
+        self.unread.retain(|&client| client != id);
+        self.count -= 1;
+        true
+    }
+}
+
+impl Sink for Sockets {
+    fn write(&mut self, id: ClientId, bytes: &[u8]) -> Written {
+        let Some(Some(socket)) = self.sockets.get_mut(id.0 as usize) else { return Written::Gone };
+        let mut taken = 0;
+        while taken < bytes.len() {
+            match socket.stream.write(&bytes[taken..]) {
+                Ok(len) => taken += len,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Written::Gone,
+            }
+        }
+        Written::Bytes(taken)
+    }
+
+    fn now(&mut self) -> Now {
+        self.clock.now()
+    }
+}

@@ -1,0 +1,112 @@
+use super::*;
+use crate::plan::{Cli, Command};
+use clap::Parser;
+
+/// Feeds frames to one client of one symbol, a millisecond apart, and lists the kinds of violations.
+fn check(line: &str, frames: &[&str], expected: &[&str]) {
+    let words = ["loadtest", "run"].into_iter().chain(line.split_ascii_whitespace());
+    let Command::Run(args) = Cli::parse_from(words).command;
+    let plan = Plan::new(&args, vec!["A/B".to_owned()]).unwrap();
+    let mut verifier = Verifier::new(0, &plan, 0);
+    let mut desk = Desk::new();
+    for (i, frame) in frames.iter().enumerate() {
+        verifier.handle_text(frame.as_bytes(), 1_000 * (i as Micros + 1), &mut desk);
+    }
+    let got: Vec<_> = desk.tally.violations.examples().iter().map(|v| v.kind).collect();
+    assert_eq!(got, expected, "{:#?}", desk.tally.violations.examples());
+}
+
+fn ack(channel: &str) -> String {
+    format!(
+        r#"{{"method":"subscribe","result":{{"channel":"{channel}","symbol":"A/B"}},"success":true,"req_id":1}}"#
+    )
+}
+
+fn trade(kind: &str, elements: &[(u64, u64, u64)]) -> String {
+    let element = |(id, seq, prev): &(u64, u64, u64)| {
+        format!(
+            r#"{{"symbol":"A/B","trade_id":{id},"seq":{seq},"prev":{prev},"timestamp":"1970-01-01T00:00:00.000000Z"}}"#
+        )
+    };
+    let data: Vec<_> = elements.iter().map(element).collect();
+    format!(r#"{{"channel":"trade","type":"{kind}","data":[{}]}}"#, data.join(","))
+}
+
+#[test]
+fn trades_in_order_are_clean_whether_single_or_together() {
+    let frames = [
+        ack("trade"),
+        trade("snapshot", &[(1, 5, 0), (2, 6, 0)]),
+        trade("update", &[(3, 9, 6), (4, 11, 9)]),
+        trade("update", &[(5, 12, 11)]),
+    ];
+    check("--channel trade", &frames.each_ref().map(String::as_str), &[]);
+}
+
+#[test]
+fn each_break_of_the_trade_stream_has_its_kind() {
+    let start = ack("trade");
+    let first = trade("update", &[(1, 5, 4)]);
+    let next = |frame: &str, kind: &str| check("--channel trade", &[&start, &first, frame], &[kind]);
+    next(&trade("update", &[(3, 6, 5)]), "trade_id");
+    next(&trade("update", &[(2, 6, 4)]), "prev_broken");
+    next(&trade("update", &[(2, 5, 5)]), "seq_order");
+    next(
+        r#"{"channel":"trade","type":"update","data":[{"symbol":"A/B","trade_id":2,"seq":6}]}"#,
+        "prev_broken",
+    );
+    next(r#"{"channel":"trade","type":"update","data":[{"symbol":"X/Y"}]}"#, "unexpected_message");
+    next(r#"{"channel":"ticker","type":"update","data":[]}"#, "unexpected_message");
+    next(r#"{"channel":"notice","data":[]}"#, "unrequested_notice");
+    next("not json", "unparseable");
+    next(&start, "ack_wrong");
+}
+
+#[test]
+fn seq_may_go_back_with_a_new_epoch_but_the_link_holds() {
+    let start = ack("ticker");
+    let element =
+        |rest: &str| format!(r#"{{"channel":"ticker","type":"update","data":[{{"symbol":"A/B",{rest}}}]}}"#);
+    let first = element(r#""seq":9,"prev":1,"epoch":7"#);
+    let check_next = |rest: &str, kinds: &[&str]| {
+        check("--channel ticker", &[&start, &first, &element(rest)], kinds);
+    };
+    check_next(r#""seq":2,"prev":9,"epoch":8"#, &[]);
+    check_next(r#""seq":2,"prev":9,"epoch":7"#, &["seq_order"]);
+    check_next(r#""seq":2,"prev":8,"epoch":8"#, &["prev_broken"]);
+}
+
+#[test]
+fn notices_and_second_snapshots_are_for_those_who_opted_in() {
+    let start = ack("trade");
+    let snapshot = trade("snapshot", &[(1, 5, 0)]);
+    let frames = [start.as_str(), &snapshot, &snapshot, r#"{"channel":"notice","data":[]}"#];
+    check("--channel trade --url ws://h/v2?ext=1", &frames, &[]);
+    check("--channel trade --url ws://h/v2", &frames, &["snapshot_repeated", "unrequested_notice"]);
+}
+
+#[test]
+fn refusal_and_wrong_echo_are_told_apart() {
+    let refusal = r#"{"error":"Currency pair not supported A/B","method":"subscribe","success":false,"symbol":"A/B","req_id":1}"#;
+    check("", &[refusal], &["subscribe_refused"]);
+    check("", &[&ack("book").replace("\"req_id\":1", "\"req_id\":2")], &["ack_wrong"]);
+    check("", &[&ack("ticker")], &["ack_wrong"]);
+}
+
+#[test]
+fn missing_answers_are_reported_once_and_silence_once_per_pause() {
+    let Command::Run(args) = Cli::parse_from(["loadtest", "run"]).command;
+    let plan = Plan::new(&args, vec!["A/B".to_owned()]).unwrap();
+    let mut verifier = Verifier::new(0, &plan, 0);
+    let mut desk = Desk::new();
+    for second in 1..=12 {
+        verifier.handle_time(second * 1_000_000, &mut desk.tally);
+    }
+    verifier.handle_text(b"{\"channel\":\"heartbeat\"}", 13_000_000, &mut desk);
+    // This pause ends between two ticks, and is found by the message that ends it.
+    verifier.handle_text(b"{\"channel\":\"heartbeat\"}", 18_500_000, &mut desk);
+    let violations = &desk.tally.violations;
+    assert_eq!(violations.count(Kind::AckMissing), 1);
+    assert_eq!(violations.count(Kind::Silent), 2);
+    assert!(verifier.is_settled());
+}
