@@ -65,7 +65,7 @@ start_gateway() {
     [[ $line == "listening on http://"* ]] && url=${line#listening on } && break
   done
   [[ -n $url ]] || { tail -n 20 "$logs/gateway.err" >&2; fail "the gateway doesn't listen"; }
-  cat <&3 >>"$logs/gateway.out" &
+  cat <&3 >>"$logs/gateway.out" 2>/dev/null &
 }
 
 stop_gateway() {

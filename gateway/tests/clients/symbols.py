@@ -1,7 +1,8 @@
 """The symbols that the clients follow: `symbols.py HTTP_URL`, one a line.
 
-Owns the choice: from the listing of GET /0/public/AssetPairs the first pair of each price precision, and the first pair
-whose price moves in steps that are no power of ten. Fails when the listing has too few precisions to tell anything.
+Owns the choice: from the listing of GET /0/public/AssetPairs a pair of each price precision, the well-known ones where
+there is a choice, and a pair whose price moves in steps that are no power of ten. Fails when the listing has too few
+precisions to tell anything.
 """
 
 import json
@@ -11,11 +12,14 @@ from urllib.request import urlopen
 PRECISIONS_MIN = 4
 PRECISIONS_MAX = 9
 
+# Busy in every feed that has them.
+WELL_KNOWN = ["BTC/USD", "ETH/USD", "XRP/USD", "SHIB/USD"]
+
 
 def choose(pairs):
     firsts = {}
-    for name, pair in pairs.items():
-        firsts.setdefault(pair["pair_decimals"], name)
+    for name in [name for name in WELL_KNOWN if name in pairs] + list(pairs):
+        firsts.setdefault(pairs[name]["pair_decimals"], name)
     if len(firsts) < PRECISIONS_MIN:
         sys.exit(f"{len(firsts)} different pair_decimals, expected {PRECISIONS_MIN} or more")
     chosen = list(firsts.values())[:PRECISIONS_MAX]

@@ -80,6 +80,8 @@ pub(crate) struct Client {
     pub(crate) mode: Mode,
     /// Stands in the queue of dirty clients.
     pub(crate) queued: bool,
+    /// Log position when it was queued: nothing it was given is older.
+    pub(crate) queued_at: u64,
     /// The socket refused bytes; wait for it to become writable.
     pub(crate) blocked_since: Option<Nanos>,
     /// Has subscribed once, so heartbeats are due.
@@ -104,6 +106,7 @@ impl Client {
             ext,
             mode: Mode::Live,
             queued: false,
+            queued_at: 0,
             blocked_since: None,
             heartbeats: false,
             heartbeat_due: false,

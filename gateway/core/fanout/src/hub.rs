@@ -81,6 +81,8 @@ pub struct Hub {
     free: Vec<ClientId>,
     /// Clients with something to write, each once.
     dirty: VecDeque<ClientId>,
+    /// Oldest log position that a client was left with after a write; beyond all positions when there is none.
+    oldest_left: u64,
     outputs: VecDeque<Output>,
     table: InstrumentTable,
     pairs: Vec<Pair>,
@@ -123,6 +125,7 @@ impl Hub {
             clients: Vec::new(),
             free: Vec::new(),
             dirty: VecDeque::new(),
+            oldest_left: u64::MAX,
             outputs: VecDeque::new(),
             table: InstrumentTable::default(),
             pairs: Vec::new(),
@@ -306,9 +309,11 @@ impl Hub {
     }
 
     fn make_dirty(&mut self, id: ClientId) {
+        let end = self.log.end();
         let Some(client) = self.client(id) else { return };
         if !client.queued && client.blocked_since.is_none() && client.mode != Mode::Closed {
             client.queued = true;
+            client.queued_at = client.ranges.first().map_or(end, |range| range.start);
             self.dirty.push_back(id);
         }
     }

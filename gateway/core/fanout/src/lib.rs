@@ -22,6 +22,7 @@ mod hub;
 mod limits;
 mod log;
 mod merge;
+mod older;
 mod stats;
 mod stream;
 

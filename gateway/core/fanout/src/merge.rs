@@ -33,6 +33,10 @@ impl Merger {
     pub(crate) fn merge(&mut self, stream: &Stream, cursor: u64) {
         for side in Side::BOTH {
             self.touched.clear();
+            for (price, past) in stream.older.after(side, cursor) {
+                let (order, was) = (self.touched.len() as u32, past.entered_at <= cursor);
+                self.touched.push(Touched { price, order, was, is: past.is, qty: past.qty });
+            }
             for (start, end, entry) in stream.changes_after(cursor) {
                 let RingData::Book { bids, .. } = entry.data else { continue };
                 let middle = start + bids as usize;

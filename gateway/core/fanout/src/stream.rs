@@ -2,10 +2,13 @@
 
 use std::collections::VecDeque;
 
-use model::{Candle, Epoch, InstrumentId, Nanos, Sequence, StreamId, StreamKey, Ticker, Trade, WindowChange};
+use model::{
+    Candle, Epoch, InstrumentId, Nanos, Sequence, Side, StreamId, StreamKey, Ticker, Trade, WindowChange,
+};
 
 use crate::batch::{Batch, Entry, EntryData, Join};
 use crate::client::ClientId;
+use crate::older::Older;
 
 /// An entry of the ring.
 #[derive(Clone, Copy, Debug)]
@@ -55,8 +58,8 @@ pub(crate) struct Stream {
     pub(crate) head: Sequence,
     /// Ordinal of the newest entry; entries are numbered from 1 without holes.
     pub(crate) published: u64,
-    /// Log position of the entry that fell out last; beyond all positions when entries were lost.
-    pub(crate) evicted_at: u64,
+    /// Book entries that fell out of the ring, folded together.
+    pub(crate) older: Older,
     entries: VecDeque<RingEntry>,
     /// Book changes of the entries, in their order.
     changes: VecDeque<WindowChange>,
@@ -78,7 +81,7 @@ impl Stream {
             epoch: Epoch::default(),
             head: Sequence::default(),
             published: 0,
-            evicted_at: 0,
+            older: Older::default(),
             entries: VecDeque::new(),
             changes: VecDeque::new(),
             subscribers: Vec::new(),
@@ -122,9 +125,13 @@ impl Stream {
     }
 
     fn evict(&mut self) {
-        if let Some(entry) = self.entries.pop_front() {
-            self.changes.drain(..entry.change_count());
-            self.evicted_at = entry.log_at;
+        let ordinal = self.oldest();
+        let Some(entry) = self.entries.pop_front() else { return };
+        if let RingData::Book { bids, .. } = entry.data {
+            for (index, change) in self.changes.drain(..entry.change_count()).enumerate() {
+                let side = if index < bids as usize { Side::Bid } else { Side::Ask };
+                self.older.fold(side, ordinal, &change);
+            }
         }
     }
 
@@ -146,7 +153,7 @@ impl Stream {
         self.merged_bytes.clear();
         // A hole in the ordinals makes every older cursor unreachable, also one that stood at the head.
         self.published += 1;
-        self.evicted_at = u64::MAX;
+        self.older.clear(self.published);
     }
 
     /// Ordinal of the oldest entry that is still there; one past the newest when there is none.
@@ -157,6 +164,16 @@ impl Stream {
     /// Whether every entry after `cursor` is still there.
     pub(crate) fn reaches(&self, cursor: u64) -> bool {
         cursor + 1 >= self.oldest()
+    }
+
+    /// Whether a book can be merged from `cursor` on.
+    pub(crate) const fn merges_from(&self, cursor: u64) -> bool {
+        cursor >= self.older.floor
+    }
+
+    /// Log position of the entry that falls out with the next push; none while the ring has room.
+    pub(crate) fn leaving(&self, ring_entries: usize) -> Option<u64> {
+        if self.entries.len() < ring_entries { None } else { self.entries.front().map(|entry| entry.log_at) }
     }
 
     /// The entry of an ordinal, if it is still there.

@@ -61,7 +61,7 @@ impl Hub {
             let stream = self.stream(sub.stream);
             let gone = sub.state == SubState::Active
                 && matches!(stream.key, StreamKey::Book(..))
-                && !stream.reaches(sub.cursor);
+                && !stream.merges_from(sub.cursor);
             if gone && !ext {
                 self.out_of_reach(id);
                 return false;

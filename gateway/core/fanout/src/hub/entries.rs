@@ -36,6 +36,13 @@ impl Hub {
             // A frame that outgrows the log: its readers are served from the data instead.
             return self.handle_unlogged(entry, batch);
         };
+        let leaving = stream.leaving(self.limits.ring_entries);
+        if let Some(leaving) = leaving.filter(|&leaving| leaving >= self.oldest_unwritten()) {
+            self.lag_before(entry.stream, leaving);
+        }
+        let Some(stream) = self.streams.get_mut(entry.stream.index()).and_then(Option::as_deref_mut) else {
+            return;
+        };
         stream.push(entry, batch, at, self.limits.ring_entries);
         let channel = stream.key.channel();
         let mut counts = [0; Channel::ALL.len()];
@@ -57,12 +64,36 @@ impl Hub {
                 self.scratch.overflowed.push(id);
             }
             if !client.queued && client.blocked_since.is_none() {
-                client.queued = true;
+                (client.queued, client.queued_at) = (true, at);
                 self.dirty.push_back(id);
             }
         }
         while let Some(id) = self.scratch.overflowed.pop() {
             self.lag_without_range(id, channel);
+        }
+    }
+
+    /// A position at or before everything that live clients were given and not sent. The queue is in the order in which clients
+    /// were queued, and nothing they were given is older; who was left with something after a write is remembered apart.
+    fn oldest_unwritten(&self) -> u64 {
+        let first = self.dirty.front().and_then(|id| self.clients[id.index()].as_ref());
+        first.map_or(u64::MAX, |client| client.queued_at).min(self.oldest_left)
+    }
+
+    /// Makes those clients lagging that were not yet sent an entry that is about to fall out of the ring: afterwards nobody could say
+    /// where they stood.
+    fn lag_before(&mut self, stream: StreamId, leaving: u64) {
+        let clients = &self.clients;
+        let unsent = |reader: &SubRef| {
+            let client = clients[reader.client.index()].as_ref()?;
+            let first = client.ranges.first()?;
+            (client.mode == Mode::Live && first.start <= leaving).then_some((reader.client, first.start))
+        };
+        let stream = self.streams[stream.index()].as_deref();
+        let late: Vec<(ClientId, u64)> =
+            stream.map(|stream| stream.subscribers.iter().filter_map(unsent).collect()).unwrap_or_default();
+        for (id, written_to) in late {
+            self.lag(id, written_to);
         }
     }
 

@@ -11,7 +11,10 @@ impl Hub {
     /// call, so that clients still waiting get what arrived meanwhile.
     pub fn sweep(&mut self, visits: usize, sink: &mut impl Sink) -> usize {
         for visited in 0..visits {
-            let Some(id) = self.dirty.pop_front() else { return visited };
+            let Some(id) = self.dirty.pop_front() else {
+                self.oldest_left = u64::MAX;
+                return visited;
+            };
             if let Some(client) = self.client(id) {
                 client.queued = false;
                 self.visit(id, sink);
@@ -119,6 +122,10 @@ impl Hub {
             }
         }
         if client.has_output() {
+            // It goes to the end of the queue with ranges older than those of clients before it.
+            if let Some(first) = client.ranges.first() {
+                self.oldest_left = self.oldest_left.min(first.start);
+            }
             self.make_dirty(id);
         }
     }
@@ -181,12 +188,6 @@ impl Hub {
             sub.cursor = ordinal;
             if let Some(entry) = stream.entry(ordinal) {
                 (sub.cursor_seq, sub.cursor_epoch) = (entry.seq, entry.epoch);
-            }
-        } else if !stream.reaches(sub.cursor) && stream.evicted_at < written_to {
-            // Everything that fell out of the ring was sent, and nothing that is in it.
-            sub.cursor = stream.oldest() - 1;
-            if let Some(entry) = stream.entry(stream.oldest()) {
-                (sub.cursor_seq, sub.cursor_epoch) = (entry.prev, entry.epoch);
             }
         }
         let pending = stream.published - sub.cursor;
