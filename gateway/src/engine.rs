@@ -3,8 +3,6 @@
 //! Never touches a socket and never waits for a shard. Its inputs are the feed's messages and [`EngineRequest`]s; its outputs
 //! are batches in the lanes of the shards, and the reference data that HTTP reads.
 
-mod publish;
-
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -144,7 +142,7 @@ pub fn requests() -> (Sender<EngineRequest>, Receiver<EngineRequest>) {
 
 struct Engine {
     market: Market,
-    publisher: Publisher,
+    publisher: Publisher<ShardLane>,
     feed: FeedLanes,
     requests: Receiver<EngineRequest>,
     reference: Arc<RwLock<Reference>>,
@@ -169,7 +167,7 @@ impl Engine {
                 self.market.handle_timeout(self.clock.wall());
                 self.drain_outputs();
                 // A batch that found its lane full goes out now.
-                self.publisher.post(Nanos(0), self.clock.wall());
+                self.post(Nanos(0));
             }
         }
     }
@@ -203,7 +201,7 @@ impl Engine {
             }
         }
         if count > 0 {
-            self.publisher.post(Nanos(0), self.clock.wall());
+            self.post(Nanos(0));
         }
         Some(count)
     }
@@ -236,12 +234,19 @@ impl Engine {
                 let _ = self.feed.emptied.try_send(batch);
             }
         }
+        self.post(ts_recv);
+        1
+    }
+
+    /// Sends what was published since the last post; `ts_recv` is 0 when the feed had no part in it.
+    fn post(&mut self, ts_recv: Nanos) {
         let ts_publish = self.clock.wall();
         if ts_recv > Nanos(0) {
             self.stats.receive_to_publish.observe(ts_publish.since(ts_recv));
         }
-        self.publisher.post(ts_recv, ts_publish);
-        1
+        for lane in self.publisher.lanes() {
+            lane.post(ts_recv, ts_publish);
+        }
     }
 
     fn apply(&mut self, event: &Event, batch: &EventBatch) {
@@ -312,13 +317,13 @@ impl Engine {
         (side(model::Side::Bid).unwrap_or_default(), side(model::Side::Ask).unwrap_or_default())
     }
 
-    fn stats(&self) -> EngineStats {
+    fn stats(&mut self) -> EngineStats {
         EngineStats {
             market: *self.market.stats(),
             instruments: self.market.instruments().count(),
             instruments_stale: self.market.stale_count(),
-            published: self.publisher.published,
-            lane_full: self.publisher.lane_full(),
+            published: self.publisher.published(),
+            lane_full: self.publisher.lanes().iter().map(|lane| lane.full).sum(),
             ..self.stats.clone()
         }
     }

@@ -75,12 +75,14 @@ pub fn lane(waker: ShardWaker) -> (ShardLane, EngineLane) {
     (lane, EngineLane { batches: batches_out, emptied: emptied_in })
 }
 
-impl ShardLane {
+impl AsMut<Batch> for ShardLane {
     /// The batch that is being filled.
-    pub fn batch(&mut self) -> &mut Batch {
+    fn as_mut(&mut self) -> &mut Batch {
         &mut self.batch
     }
+}
 
+impl ShardLane {
     /// Sends what was filled; never waits.
     pub fn post(&mut self, ts_recv: Nanos, ts_publish: Nanos) {
         if self.batch.items.is_empty() {

@@ -1,8 +1,13 @@
-//! Turns changes of the market into entries: each is encoded and framed once and copied to the lanes of the shards that want it.
+//! The step between market and fan-out: turns changes of the market into entries.
+//!
+//! Each change is encoded and framed once per stream that somebody wants, and copied to the batches of the shards that want it. Owns
+//! who wants what and where each stream stands; sends nothing, keeps no book and looks at no clock: what a batch is part of (a
+//! lane with a thread behind it, or a step of the simulator) is the caller's.
+#![forbid(unsafe_code)]
 
 use std::sync::Arc;
 
-use fanout::{ChangeSpan, Entry, EntryData, FrameSpan, Item, Join};
+use fanout::{Batch, ChangeSpan, Entry, EntryData, FrameSpan, Item, Join};
 use market::Market;
 use model::{
     Channel, DEPTHS, Epoch, INTERVALS_MIN, Instrument, InstrumentId, Level, Nanos, PairStatus, Sequence,
@@ -11,8 +16,6 @@ use model::{
 use wire::checksum::checksum;
 use wire::update::{self, Link};
 use wire::ws::{Opcode, write_frame};
-
-use crate::lane::ShardLane;
 
 /// Who wants a stream, and where it stands.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,19 +29,24 @@ struct StreamState {
 
 /// The engine's side of all streams.
 #[derive(Debug)]
-pub(super) struct Publisher {
-    lanes: Vec<ShardLane>,
+pub struct Publisher<Lane> {
+    lanes: Vec<Lane>,
     /// By [`StreamId`].
     streams: Vec<StreamState>,
     /// Entries published by channel.
-    pub(super) published: [u64; Channel::ALL.len()],
+    published: [u64; Channel::ALL.len()],
     payload: Vec<u8>,
     frame: Vec<u8>,
     delta: WindowDelta,
 }
 
-impl Publisher {
-    pub(super) fn new(lanes: Vec<ShardLane>) -> Self {
+impl<Lane: AsMut<Batch>> Publisher<Lane> {
+    /// A publisher to some shards, each the batch that is being filled for it.
+    ///
+    /// # Panics
+    /// With more than 64 shards.
+    #[must_use]
+    pub fn new(lanes: Vec<Lane>) -> Self {
         assert!(lanes.len() <= 64, "shards are bits of a word; the settings allow no more");
         Self {
             lanes,
@@ -50,21 +58,21 @@ impl Publisher {
         }
     }
 
-    pub(super) fn lane_full(&self) -> u64 {
-        self.lanes.iter().map(|lane| lane.full).sum()
+    /// The lanes, in the order of their shards.
+    pub fn lanes(&mut self) -> &mut [Lane] {
+        &mut self.lanes
     }
 
-    /// Sends what was filled since the last post.
-    pub(super) fn post(&mut self, ts_recv: Nanos, ts_publish: Nanos) {
-        for lane in &mut self.lanes {
-            lane.post(ts_recv, ts_publish);
-        }
+    /// Entries published by channel, in the order of [`Channel::ALL`].
+    #[must_use]
+    pub const fn published(&self) -> [u64; Channel::ALL.len()] {
+        self.published
     }
 
     /// Tells every shard.
-    pub(super) fn tell(&mut self, item: &Item) {
+    pub fn tell(&mut self, item: &Item) {
         for lane in &mut self.lanes {
-            lane.batch().items.push(item.clone());
+            lane.as_mut().items.push(item.clone());
         }
     }
 
@@ -84,14 +92,7 @@ impl Publisher {
     }
 
     /// A book changed: one entry per depth in use whose window it touches.
-    pub(super) fn book(
-        &mut self,
-        id: InstrumentId,
-        seq: Sequence,
-        epoch: Epoch,
-        ts_event: Nanos,
-        market: &Market,
-    ) {
+    pub fn book(&mut self, id: InstrumentId, seq: Sequence, epoch: Epoch, ts_event: Nanos, market: &Market) {
         let Some(instrument) = market.instrument(id) else { return };
         let Some(book) = market.book(id) else { return };
         let mut sum = None;
@@ -117,14 +118,7 @@ impl Publisher {
     }
 
     /// The best bid or ask changed.
-    pub(super) fn bbo(
-        &mut self,
-        id: InstrumentId,
-        seq: Sequence,
-        epoch: Epoch,
-        ts_event: Nanos,
-        market: &Market,
-    ) {
+    pub fn bbo(&mut self, id: InstrumentId, seq: Sequence, epoch: Epoch, ts_event: Nanos, market: &Market) {
         self.ticker(id, Trigger::Bbo, seq, epoch, ts_event, market);
     }
 
@@ -148,14 +142,7 @@ impl Publisher {
     }
 
     /// A trade: the trade itself, the ticker, and the running candle of each interval in use.
-    pub(super) fn trade(
-        &mut self,
-        id: InstrumentId,
-        seq: Sequence,
-        epoch: Epoch,
-        trade: &Trade,
-        market: &Market,
-    ) {
+    pub fn trade(&mut self, id: InstrumentId, seq: Sequence, epoch: Epoch, trade: &Trade, market: &Market) {
         let Some(instrument) = market.instrument(id) else { return };
         let key = StreamKey::Trade(id);
         if let Some(link) = self.link(key, epoch, seq) {
@@ -176,7 +163,7 @@ impl Publisher {
     }
 
     /// An instrument changed: every shard keeps it, and who takes the instrument channel is told.
-    pub(super) fn pair(&mut self, id: InstrumentId, instrument: &Arc<Instrument>, status: PairStatus) {
+    pub fn pair(&mut self, id: InstrumentId, instrument: &Arc<Instrument>, status: PairStatus) {
         self.tell(&Item::Pair(id, Arc::clone(instrument), status));
         if let Some(state) = self.state(StreamKey::Instruments) {
             self.payload.clear();
@@ -205,7 +192,7 @@ impl Publisher {
         while shards != 0 {
             let shard = shards.trailing_zeros() as usize;
             shards &= shards - 1;
-            let batch = self.lanes[shard].batch();
+            let batch = self.lanes[shard].as_mut();
             let frame = FrameSpan { start: batch.bytes.len() as u32, len: self.frame.len() as u32 };
             batch.bytes.extend_from_slice(&self.frame);
             let mut data = entry.data;
@@ -218,7 +205,7 @@ impl Publisher {
     }
 
     /// Answers a shard that asked: where the stream stands, and its snapshot.
-    pub(super) fn join(&mut self, shard: usize, stream: StreamId, market: &Market, now: Nanos) {
+    pub fn join(&mut self, shard: usize, stream: StreamId, market: &Market, now: Nanos) {
         if self.streams.len() <= stream.index() {
             self.streams.resize(stream.index() + 1, StreamState::default());
         }
@@ -234,14 +221,14 @@ impl Publisher {
         self.frame.clear();
         write_snapshot(key, epoch, seq, market, now, &mut self.payload);
         write_frame(Opcode::Text, &self.payload, &mut self.frame);
-        let batch = self.lanes[shard].batch();
+        let batch = self.lanes[shard].as_mut();
         let snapshot = FrameSpan { start: batch.bytes.len() as u32, len: self.frame.len() as u32 };
         batch.bytes.extend_from_slice(&self.frame);
         batch.items.push(Item::Join(Join { stream, epoch, seq, snapshot }));
     }
 
     /// A shard wants no more of a stream.
-    pub(super) fn leave(&mut self, shard: usize, stream: StreamId) {
+    pub fn leave(&mut self, shard: usize, stream: StreamId) {
         if let Some(state) = self.streams.get_mut(stream.index()) {
             state.shards &= !(1 << shard);
         }
@@ -249,7 +236,8 @@ impl Publisher {
 }
 
 /// The status that clients are told: data that is stale is data of a halted market.
-pub(super) fn told_status(instrument: &Instrument, stale: bool) -> PairStatus {
+#[must_use]
+pub fn told_status(instrument: &Instrument, stale: bool) -> PairStatus {
     if stale { PairStatus::Maintenance } else { instrument.status }
 }
 
