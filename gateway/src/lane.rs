@@ -3,13 +3,12 @@
 //! A batch that does not fit is kept and grows; when it outgrows its bound, the entries in it are given up and their streams are told
 //! as lost, so that nobody takes what follows for the whole story.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use fanout::{Batch, Item};
-use model::{Nanos, StreamId};
+use fanout::Batch;
+use model::Nanos;
 
 /// Batches in a lane.
 const LANE_BATCHES_MAX: usize = 256;
@@ -97,37 +96,12 @@ impl ShardLane {
                 self.full += 1;
                 self.batch = batch;
                 if self.batch.bytes.len() > WAITING_BYTES_MAX {
-                    self.give_up_entries();
+                    let lost = self.batch.give_up_entries();
+                    tracing::warn!(streams = lost, "a shard does not keep up, its clients are resynced");
                 }
             }
             // The shard is gone: the gateway is ending.
             Err(TrySendError::Disconnected(_)) => {}
         }
-    }
-
-    /// Keeps what must not be lost (joins, pairs, states) and turns entries into the news that they are lost.
-    fn give_up_entries(&mut self) {
-        let mut lost: BTreeSet<StreamId> = BTreeSet::new();
-        let mut kept = Box::<Batch>::default();
-        for item in self.batch.items.drain(..) {
-            match item {
-                Item::Entry(entry) => {
-                    lost.insert(entry.stream);
-                }
-                Item::Join(join) => {
-                    let frame =
-                        &self.batch.bytes[join.snapshot.start as usize..][..join.snapshot.len as usize];
-                    let start = kept.bytes.len() as u32;
-                    kept.bytes.extend_from_slice(frame);
-                    let snapshot = fanout::FrameSpan { start, len: join.snapshot.len };
-                    kept.items.push(Item::Join(fanout::Join { snapshot, ..join }));
-                    // Who joins here may have missed entries after the snapshot: they are lost for it as well.
-                }
-                other => kept.items.push(other),
-            }
-        }
-        tracing::warn!(streams = lost.len(), "a shard does not keep up, its clients are resynced");
-        kept.items.extend(lost.into_iter().map(Item::Lost));
-        self.batch = kept;
     }
 }

@@ -303,7 +303,8 @@ fn histogram(latency: &LatencyHistogram) -> proto::Histogram {
     const NS_PER_S: f64 = 1e9;
     let mut histogram = proto::Histogram::default();
     let mut cumulated = 0;
-    let bounds = LATENCY_BOUNDS_NS.iter().map(|&ns| ns as f64 / NS_PER_S).chain([f64::INFINITY]);
+    // The bucket without a bound is written by the encoder.
+    let bounds = LATENCY_BOUNDS_NS.iter().map(|&ns| ns as f64 / NS_PER_S);
     let bucket = |(count, bound): (u64, f64)| {
         cumulated += count;
         let mut bucket = proto::Bucket::default();

@@ -4,12 +4,17 @@
 // Owns one ccxt.pro kraken exchange, which it follows as a trading program would, and judges every book that ccxt holds.
 // Never changes ccxt: only addresses are set, and a method of the instance is wrapped to look at its result.
 
-import { createRequire } from 'node:module';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { pathToFileURL } from 'node:url';
 import { Evidence } from './evidence.mjs';
 
-const ccxt = createRequire(join(process.cwd(), 'package.json'))('ccxt');
+// The package's own entry for modules, by its file: packages are looked up beside this script, where there are none.
+const home = join(process.cwd(), 'node_modules/ccxt');
+const { default: ccxt } = await import(pathToFileURL(join(home, 'js/ccxt.js')));
+// The constant in ccxt's own code may lag behind the package.
+const { version } = JSON.parse(readFileSync(join(home, 'package.json')));
 
 // Undefined is ccxt's own default, which leaves the depth to the gateway: ten.
 const DEPTHS = [undefined, 25, 100];
@@ -77,7 +82,7 @@ function watches(exchange, symbol, depth, evidence) {
 }
 
 async function main(httpUrl, seconds, symbols) {
-  const evidence = new Evidence('ccxt-node', ccxt.version, seconds, symbols);
+  const evidence = new Evidence('ccxt-node', version, seconds, symbols);
   const depths = new Map(symbols.map((symbol, i) => [symbol, DEPTHS[i % DEPTHS.length]]));
   const exchange = await connect(httpUrl);
   observeBooks(exchange, depths, evidence);
@@ -87,10 +92,9 @@ async function main(httpUrl, seconds, symbols) {
   const pairs = symbols.flatMap((symbol) => watches(exchange, symbol, depths.get(symbol), evidence));
   const ends = await Promise.allSettled(pairs.map(([watch, see]) => follow(watch, see, over)));
   for (const { reason } of ends) if (reason) evidence.problem(`ccxt threw ${reason}`);
+  await exchange.close();
   process.exitCode = evidence.finish(['book'], ['watched book']);
 }
 
 const [httpUrl, seconds, ...symbols] = process.argv.slice(2);
 await main(httpUrl, Number(seconds), symbols);
-// What ccxt still has under way, its reader and its timers, would keep the process.
-process.exit();

@@ -71,9 +71,11 @@ class Evidence:
     def ticker(self, symbol, row):
         """A row with keys bid, ask, last, low, high, volume, vwap; numbers."""
         self.seen["ticker", symbol] += 1
-        sane = 0 < row["bid"] < row["ask"] and row["volume"] >= 0
-        sane = sane and 0 < row["low"] <= row["last"] <= row["high"] and row["low"] <= row["vwap"] <= row["high"]
-        self.require(sane, symbol, f"ticker {row}")
+        # A symbol of a young feed may have no trade yet, and then no prices of trades.
+        untraded = row["volume"] == 0
+        low, last, high, vwap = row["low"], row["last"], row["high"], row["vwap"]
+        sane = untraded or (row["volume"] > 0 and 0 < low <= min(last, vwap) and max(last, vwap) <= high)
+        self.require(0 < row["bid"] < row["ask"] and sane, symbol, f"ticker {row}")
 
     def trade(self, symbol, trade_id, side, price, qty):
         self.seen["trade", symbol] += 1

@@ -81,10 +81,10 @@ class Feeds:
             self.evidence.trade(row["symbol"], row["trade_id"], row["side"], row["price"], row["qty"])
 
     def see_ohlc(self, data):
-        candles = [[row[key] for key in ("open", "high", "low", "close", "volume")] for row in data]
-        begins = [datetime.fromisoformat(row["interval_begin"]) for row in data]
-        stamped = [[int(begin.timestamp() * 1000)] + candle for begin, candle in zip(begins, candles)]
-        self.evidence.candles(data[0]["symbol"], stamped)
+        for row in data:
+            begin = datetime.fromisoformat(row["interval_begin"])
+            prices = [row[key] for key in ("open", "high", "low", "close", "volume")]
+            self.evidence.candles(row["symbol"], [[int(begin.timestamp() * 1000), *prices]])
 
     def see_pairs(self, data):
         self.pairs |= {pair["symbol"]: pair for pair in data["pairs"]}

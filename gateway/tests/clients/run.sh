@@ -26,6 +26,11 @@ while [[ $# -gt 0 ]]; do
     *) fail "unknown argument $1; usage: run.sh [--seconds 10]" ;;
   esac
 done
+[[ $seconds =~ ^[1-9][0-9]*$ ]] || fail "--seconds wants a whole number above 0, not $seconds"
+
+# The gateway takes GATEWAY_* as its settings and would refuse this one.
+url=${GATEWAY_HTTP:-}
+unset GATEWAY_HTTP
 
 # The registries may lie behind a proxy; the gateway doesn't.
 export NO_PROXY="${NO_PROXY:+$NO_PROXY,}127.0.0.1,localhost"
@@ -48,7 +53,7 @@ install_python() {
 }
 
 install_node() {
-  command -v node npm >/dev/null || apt_install nodejs npm
+  command -v node >/dev/null && command -v npm >/dev/null || apt_install nodejs npm
   cmp -s "$here/package-lock.json" "$env/node_modules/package-lock.json" && return
   cp "$here/package.json" "$here/package-lock.json" "$env/"
   (cd "$env" && npm ci --silent --ignore-scripts --no-audit --no-fund >&2) || fail "npm ci failed"
@@ -104,7 +109,6 @@ flock -u 9
 
 # Logs are of this run alone; they stay for whoever wants to know why it failed.
 logs=$(mktemp -d "$env/run.XXXXXX")
-url=${GATEWAY_HTTP:-}
 gateway_pid=
 declare -A pids
 trap 'kill -KILL $gateway_pid 2>/dev/null; kill "${pids[@]}" 2>/dev/null || true' EXIT

@@ -3,6 +3,7 @@
 //! One buffer holds all frames and one all book changes; items point into them. Batches are reused, so a busy engine
 //! allocates nothing per entry.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use model::{
@@ -78,7 +79,8 @@ pub struct Join {
     pub epoch: Epoch,
     /// The last entry of the stream so far, or the instrument's last event when nobody listened before.
     pub seq: Sequence,
-    /// The snapshot as a frame; all that wait in one turn share it.
+    /// The snapshot as a frame; all that wait in one turn share it. Empty when there is nothing to show yet: a message without
+    /// elements names no symbol.
     pub snapshot: FrameSpan,
 }
 
@@ -120,6 +122,31 @@ impl Batch {
         self.items.clear();
         self.bytes.clear();
         self.changes.clear();
+    }
+
+    /// Turns entries into the news that they are lost and keeps what must not be: joins, pairs, states. Says of how many
+    /// streams entries were lost. For a batch that waited too long for room.
+    pub fn give_up_entries(&mut self) -> usize {
+        let mut lost: BTreeSet<StreamId> = BTreeSet::new();
+        let mut kept = Self { ts_recv: self.ts_recv, ts_publish: self.ts_publish, ..Self::default() };
+        for item in std::mem::take(&mut self.items) {
+            match item {
+                Item::Entry(Entry { stream, .. }) | Item::Lost(stream) => {
+                    lost.insert(stream);
+                }
+                Item::Join(join) => {
+                    let start = kept.bytes.len() as u32;
+                    kept.bytes.extend_from_slice(self.frame(join.snapshot));
+                    let snapshot = FrameSpan { start, len: join.snapshot.len };
+                    kept.items.push(Item::Join(Join { snapshot, ..join }));
+                }
+                other => kept.items.push(other),
+            }
+        }
+        // After the joins: who joined here may have missed entries behind its snapshot.
+        kept.items.extend(lost.iter().copied().map(Item::Lost));
+        *self = kept;
+        lost.len()
     }
 
     /// The bytes of a frame.

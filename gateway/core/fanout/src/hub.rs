@@ -240,11 +240,10 @@ impl Hub {
         let Some(client) = self.client(id) else { return };
         let quiet = now.since(client.last_sent);
         match client.mode {
-            Mode::Closing(_) | Mode::Closed => {
-                if now > *client.close_by.get_or_insert(now + close_grace) {
-                    self.outputs.push_back(Output::Abort(id));
-                }
+            Mode::Closing(_) | Mode::Closed if now > *client.close_by.get_or_insert(now + close_grace) => {
+                self.outputs.push_back(Output::Abort(id));
             }
+            Mode::Closing(_) | Mode::Closed => {}
             _ if client.blocked_since.is_some_and(|since| now.since(since) > stall_max) => {
                 self.close(id, CloseCode::SlowConsumer, CloseCode::SlowConsumer.reason());
             }

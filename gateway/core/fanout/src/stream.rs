@@ -1,9 +1,11 @@
 //! One stream in a shard: its newest entries as data, and who subscribes to it.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use model::{
-    Candle, Epoch, InstrumentId, Nanos, Sequence, Side, StreamId, StreamKey, Ticker, Trade, WindowChange,
+    Candle, Channel, Epoch, InstrumentId, Nanos, Sequence, Side, StreamId, StreamKey, Ticker, Trade,
+    WindowChange,
 };
 
 use crate::batch::{Batch, Entry, EntryData, Join};
@@ -13,7 +15,7 @@ use crate::older::Older;
 /// An entry of the ring.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RingEntry {
-    /// Where its frame lies in the byte log, as long as the log holds it.
+    /// Where its frame lies in the byte log, as long as the log holds it; empty when it was too large for the log.
     pub(crate) log_at: u64,
     pub(crate) log_end: u64,
     pub(crate) epoch: Epoch,
@@ -49,6 +51,9 @@ pub(crate) struct Merged {
     pub(crate) end: usize,
 }
 
+/// Closing states of candles kept beyond the ring: a stall of hours at one minute each would need more, and is closed before.
+const CLOSINGS_MAX: usize = 64;
+
 /// A log of entries. Entry number `published` is the newest; the ring keeps the last ones of them.
 #[derive(Debug)]
 pub(crate) struct Stream {
@@ -58,6 +63,10 @@ pub(crate) struct Stream {
     pub(crate) head: Sequence,
     /// Ordinal of the newest entry; entries are numbered from 1 without holes.
     pub(crate) published: u64,
+    /// Epoch of the entry that fell out last.
+    evicted_epoch: Epoch,
+    /// Last states of candle intervals that fell out of the ring, with their ordinals.
+    closings: VecDeque<(u64, RingEntry)>,
     /// Book entries that fell out of the ring, folded together.
     pub(crate) older: Older,
     entries: VecDeque<RingEntry>,
@@ -81,6 +90,8 @@ impl Stream {
             epoch: Epoch::default(),
             head: Sequence::default(),
             published: 0,
+            evicted_epoch: Epoch::default(),
+            closings: VecDeque::new(),
             older: Older::default(),
             entries: VecDeque::new(),
             changes: VecDeque::new(),
@@ -93,8 +104,8 @@ impl Stream {
         }
     }
 
-    /// Adds the newest entry; the oldest falls out beyond `ring_entries`.
-    pub(crate) fn push(&mut self, entry: &Entry, batch: &Batch, log_at: u64, ring_entries: usize) {
+    /// Adds the newest entry, with where its frame lies in the byte log; the oldest falls out beyond `ring_entries`.
+    pub(crate) fn push(&mut self, entry: &Entry, batch: &Batch, log: Range<u64>, ring_entries: usize) {
         if self.entries.len() == ring_entries {
             self.evict();
         }
@@ -110,8 +121,8 @@ impl Stream {
             EntryData::Pair(id) => RingData::Pair(id),
         };
         self.entries.push_back(RingEntry {
-            log_at,
-            log_end: log_at + u64::from(entry.frame.len),
+            log_at: log.start,
+            log_end: log.end,
             epoch: entry.epoch,
             seq: entry.seq,
             prev: entry.prev,
@@ -127,6 +138,15 @@ impl Stream {
     fn evict(&mut self) {
         let ordinal = self.oldest();
         let Some(entry) = self.entries.pop_front() else { return };
+        self.evicted_epoch = entry.epoch;
+        if let RingData::Candle(candle) = entry.data
+            && !matches!(self.entries.front(), Some(RingEntry { data: RingData::Candle(next), .. }) if next.begin == candle.begin)
+        {
+            if self.closings.len() == CLOSINGS_MAX {
+                self.closings.pop_front();
+            }
+            self.closings.push_back((ordinal, entry));
+        }
         if let RingData::Book { bids, .. } = entry.data {
             for (index, change) in self.changes.drain(..entry.change_count()).enumerate() {
                 let side = if index < bids as usize { Side::Bid } else { Side::Ask };
@@ -135,20 +155,17 @@ impl Stream {
         }
     }
 
-    /// Takes where the stream stands from the engine. What the ring holds is kept when the stream goes on from there, and
-    /// forgotten when entries were published that this shard did not get.
-    pub(crate) fn join(&mut self, join: &Join) {
-        if (self.epoch, self.head) != (join.epoch, join.seq) {
-            self.forget();
-            (self.epoch, self.head) = (join.epoch, join.seq);
-        }
-        self.active = true;
+    /// Whether a join goes on from the newest entry that is known here. If it does not, entries were published that this shard did
+    /// not get.
+    pub(crate) fn continues(&self, join: &Join) -> bool {
+        (self.epoch, self.head) == (join.epoch, join.seq)
     }
 
     /// Empties the ring: no cursor before the head can be served any more.
     pub(crate) fn forget(&mut self) {
         self.entries.clear();
         self.changes.clear();
+        self.closings.clear();
         self.merged.clear();
         self.merged_bytes.clear();
         // A hole in the ordinals makes every older cursor unreachable, also one that stood at the head.
@@ -166,9 +183,16 @@ impl Stream {
         cursor + 1 >= self.oldest()
     }
 
-    /// Whether a book can be merged from `cursor` on.
-    pub(crate) const fn merges_from(&self, cursor: u64) -> bool {
-        cursor >= self.older.floor
+    /// Whether a subscriber can be brought from `cursor` to the head: a book as long as every change is known, others
+    /// as long as the newest entry is (trades behind a gap that is told). Pairs are kept elsewhere.
+    pub(crate) fn serves(&self, cursor: u64) -> bool {
+        match self.key.channel() {
+            Channel::Book => cursor >= self.older.floor,
+            Channel::Ticker | Channel::Ohlc | Channel::Trade => {
+                cursor == self.published || !self.entries.is_empty()
+            }
+            Channel::Instrument => true,
+        }
     }
 
     /// Log position of the entry that falls out with the next push; none while the ring has room.
@@ -181,6 +205,16 @@ impl Stream {
         self.entries.get(usize::try_from(ordinal.checked_sub(self.oldest())?).ok()?)
     }
 
+    /// Sequence and epoch of an entry of the ring, or of the one before its oldest.
+    pub(crate) fn place(&self, ordinal: u64) -> (Sequence, Epoch) {
+        match (self.entry(ordinal), self.entries.front()) {
+            (Some(entry), _) => (entry.seq, entry.epoch),
+            // An entry in which the epoch changed says so itself; the one before it is of the older epoch then.
+            (None, Some(oldest)) => (oldest.prev, self.evicted_epoch),
+            (None, None) => (self.head, self.epoch),
+        }
+    }
+
     /// Entries after `cursor` that are still there, oldest first, with their ordinals.
     pub(crate) fn after(&self, cursor: u64) -> impl DoubleEndedIterator<Item = (u64, &RingEntry)> {
         let first = self.oldest().max(cursor + 1);
@@ -189,6 +223,14 @@ impl Stream {
             .range(skip.min(self.entries.len())..)
             .enumerate()
             .map(move |(n, entry)| (first + n as u64, entry))
+    }
+
+    /// Closing states of candles after `cursor` that fell out of the ring, oldest first.
+    pub(crate) fn closings_after(&self, cursor: u64) -> impl Iterator<Item = (u64, &RingEntry)> {
+        self.closings
+            .iter()
+            .filter(move |(ordinal, _)| *ordinal > cursor)
+            .map(|(ordinal, entry)| (*ordinal, entry))
     }
 
     /// Book changes of the entries after `cursor` in their order, each entry as (bids, asks).

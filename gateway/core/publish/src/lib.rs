@@ -212,15 +212,16 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
         let key = StreamKey::from(stream);
         let state = &mut self.streams[stream.index()];
         if state.shards == 0 {
-            let head = key.instrument().map(|id| market.head(id));
-            (state.epoch, state.last) = head.unwrap_or((state.epoch, state.last));
+            (state.epoch, state.last) = start_of(key, market).unwrap_or((state.epoch, state.last));
         }
         state.shards |= 1 << shard;
         let (epoch, seq) = (state.epoch, state.last);
         self.payload.clear();
         self.frame.clear();
         write_snapshot(key, epoch, seq, market, now, &mut self.payload);
-        write_frame(Opcode::Text, &self.payload, &mut self.frame);
+        if !self.payload.is_empty() {
+            write_frame(Opcode::Text, &self.payload, &mut self.frame);
+        }
         let batch = self.lanes[shard].as_mut();
         let snapshot = FrameSpan { start: batch.bytes.len() as u32, len: self.frame.len() as u32 };
         batch.bytes.extend_from_slice(&self.frame);
@@ -241,10 +242,21 @@ pub fn told_status(instrument: &Instrument, stale: bool) -> PairStatus {
     if stale { PairStatus::Maintenance } else { instrument.status }
 }
 
+/// Where a stream stands that nobody listened to: at the last event of its instrument. Trades carry the sequences that their
+/// snapshot shows, so theirs is that of the last trade.
+fn start_of(key: StreamKey, market: &Market) -> Option<(Epoch, Sequence)> {
+    let id = key.instrument()?;
+    match (key, market.trades(id).next_back()) {
+        (StreamKey::Trade(_), Some(last)) => Some((last.epoch, last.seq)),
+        _ => Some(market.head(id)),
+    }
+}
+
 fn sent(changes: &[WindowChange]) -> impl Iterator<Item = Level> {
     changes.iter().filter(|change| change.is_sent()).map(|change| change.level)
 }
 
+/// Writes nothing where there is nothing to show: no trade yet, no candle.
 fn write_snapshot(
     key: StreamKey,
     epoch: Epoch,
@@ -267,14 +279,14 @@ fn write_snapshot(
             update::book(instrument, side(Side::Bid), side(Side::Ask), sum, now, start, out);
         }
         StreamKey::Ticker(..) => update::ticker(instrument, &market.ticker(id), start, out),
-        StreamKey::Trade(_) => {
+        StreamKey::Trade(_) if market.trades(id).len() > 0 => {
             let trades = market.trades(id).map(|one| (&one.trade, Link::Start(one.epoch, one.seq)));
             update::trade_snapshot(instrument, trades, out);
         }
-        StreamKey::Ohlc(_, interval) => {
+        StreamKey::Ohlc(_, interval) if market.candles(id, interval).len() > 0 => {
             let candles = market.candles(id, interval).map(|candle| (candle, start));
             update::ohlc("snapshot", instrument, interval, candles, now, out);
         }
-        StreamKey::Instruments => {}
+        StreamKey::Trade(_) | StreamKey::Ohlc(..) | StreamKey::Instruments => {}
     }
 }

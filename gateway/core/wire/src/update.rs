@@ -143,12 +143,7 @@ pub fn book(
     out.extend_from_slice(b"]}");
 }
 
-fn side(
-    opening: &str,
-    instrument: &Instrument,
-    levels: impl Iterator<Item = Level>,
-    out: &mut Vec<u8>,
-) {
+fn side(opening: &str, instrument: &Instrument, levels: impl Iterator<Item = Level>, out: &mut Vec<u8>) {
     out.extend_from_slice(opening.as_bytes());
     let mut comma: &[u8] = b"";
     for level in levels {

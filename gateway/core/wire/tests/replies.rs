@@ -136,14 +136,15 @@ fn what_is_pushed_begins_with_its_channel() {
 fn a_notice_leaves_out_what_it_does_not_know() {
     let btc = |code, channel| Notice { channel, symbol: Some("BTC/USD"), ..Notice::new(code) };
     let range = |from, to, count| (Some(Sequence(from)), Some(Sequence(to)), Some(count));
-    check("notice-stale", |out| reply::notice(&btc(NoticeCode::Stale, None), out));
-    check("notice-fresh", |out| reply::notice(&btc(NoticeCode::Fresh, None), out));
+    check("notice-stale", |out| reply::notice(&btc(NoticeCode::Stale, Some(Channel::Book)), out));
+    check("notice-fresh", |out| reply::notice(&btc(NoticeCode::Fresh, Some(Channel::Book)), out));
     check("notice-lagging", |out| reply::notice(&btc(NoticeCode::Lagging, Some(Channel::Book)), out));
-    check("notice-resynced", |out| reply::notice(&btc(NoticeCode::Resynced, Some(Channel::Book)), out));
     check("notice-revoked", |out| reply::notice(&btc(NoticeCode::Revoked, Some(Channel::Trade)), out));
     let (from_seq, to_seq, count) = range(81_235, 81_301, 12);
     let gap = Notice { from_seq, to_seq, count, ..btc(NoticeCode::Gap, Some(Channel::Trade)) };
     check("notice-gap", |out| reply::notice(&gap, out));
+    let resynced = Notice { from_seq, to_seq, count, ..btc(NoticeCode::Resynced, Some(Channel::Book)) };
+    check("notice-resynced", |out| reply::notice(&resynced, out));
     let merged = Notice { from_seq, to_seq, count, ..btc(NoticeCode::Merged, Some(Channel::Book)) };
     check("notice-merged", |out| reply::notice(&merged, out));
     let text = Some("gateway restarts, come back in 3 s");

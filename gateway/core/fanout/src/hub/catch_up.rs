@@ -37,6 +37,8 @@ impl Hub {
         bytes.clear();
         let complete = self.gather(id, &mut bytes, &mut marks);
         if bytes.is_empty() {
+            // A cursor may move without a byte: over trades whose loss `trade_id` tells.
+            self.settle(id, &bytes, &marks, 0);
             self.become_live(id, complete);
         } else {
             let written = sink.write(id, &bytes);
@@ -59,9 +61,7 @@ impl Hub {
             let Some(client) = self.client(id) else { return false };
             let (sub, ext) = (client.subs[index as usize], client.ext);
             let stream = self.stream(sub.stream);
-            let gone = sub.state == SubState::Active
-                && matches!(stream.key, StreamKey::Book(..))
-                && !stream.merges_from(sub.cursor);
+            let gone = sub.state == SubState::Active && !stream.serves(sub.cursor);
             if gone && !ext {
                 self.out_of_reach(id);
                 return false;
@@ -198,7 +198,7 @@ impl Hub {
         let StreamKey::Ohlc(_, interval) = stream.key else { return };
         debug_assert!(usize::from(interval) < INTERVALS_MIN.len());
         let mut at = *sub;
-        let mut entries = stream.after(sub.cursor).peekable();
+        let mut entries = stream.closings_after(sub.cursor).chain(stream.after(sub.cursor)).peekable();
         while let Some((ordinal, entry)) = entries.next() {
             let RingData::Candle(candle) = entry.data else { continue };
             let next = entries.peek().map(|(_, next)| next.data);
@@ -251,21 +251,28 @@ impl Hub {
             write_frame(Opcode::Text, &self.scratch.payload, bytes);
         }
         let mut at = *sub;
+        if lost > 0 {
+            marks.push(Mark::gap(stream, &at, index, bytes.len(), lost));
+            at.cursor += lost;
+        }
         for (ordinal, entry) in stream.after(sub.cursor) {
             let RingData::Trade(trade) = entry.data else { continue };
-            if self.log.holds(entry.log_at) && entry.log_end <= self.log.end() && entry.log_end > entry.log_at
-            {
+            // The frame of the log says a new epoch only once, in an entry that may be lost.
+            let is_plain = entry.epoch == at.cursor_epoch;
+            if is_plain && entry.log_end > entry.log_at && self.log.holds(entry.log_at) {
                 bytes.extend_from_slice(self.log.read(entry.log_at, entry.log_end));
             } else {
                 self.scratch.payload.clear();
-                let link = Link::next(entry.seq, entry.prev);
+                let link = Link::Next {
+                    seq: entry.seq,
+                    prev: entry.prev,
+                    epoch: (!is_plain).then_some(entry.epoch),
+                    merged: 1,
+                };
                 update::trade(&pair.instrument, &trade, link, &mut self.scratch.payload);
                 write_frame(Opcode::Text, &self.scratch.payload, bytes);
             }
-            marks.push(Mark { merged: 0, ..Mark::entry(entry, ordinal, &at, index, bytes.len()) });
-            if let Some(mark) = marks.last_mut() {
-                mark.dropped = ordinal - at.cursor - 1;
-            }
+            marks.push(Mark::entry(entry, ordinal, &at, index, bytes.len()));
             (at.cursor, at.cursor_seq, at.cursor_epoch) = (ordinal, entry.seq, entry.epoch);
             if bytes.len() >= self.limits.write_bytes_max {
                 return ordinal == stream.published;
@@ -357,6 +364,14 @@ impl Mark {
             merged: stream.published - sub.cursor - 1,
             dropped: 0,
         }
+    }
+
+    /// Everything before the oldest entry: it is lost, and who opted in was told.
+    fn gap(stream: &Stream, sub: &Sub, index: u32, end: usize, lost: u64) -> Self {
+        let ordinal = sub.cursor + lost;
+        let seq = stream.entry(ordinal + 1).map_or(stream.head, |entry| entry.prev);
+        // The epoch stays that of what was sent last, so that a new one is told with the next trade.
+        Self { end, sub: index, ordinal, seq, epoch: sub.cursor_epoch, merged: 0, dropped: lost }
     }
 
     /// Everything up to one entry, in one message.

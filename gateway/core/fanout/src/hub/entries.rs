@@ -2,6 +2,7 @@
 
 use model::{
     Channel, FeedStatus, Instrument, InstrumentId, Nanos, PairStatus, STREAMS_PER_INSTRUMENT, StreamId,
+    StreamKey,
 };
 use std::sync::Arc;
 use wire::close::CloseCode;
@@ -43,17 +44,13 @@ impl Hub {
         let Some(stream) = self.streams.get_mut(entry.stream.index()).and_then(Option::as_deref_mut) else {
             return;
         };
-        stream.push(entry, batch, at, self.limits.ring_entries);
+        let end = at + u64::from(entry.frame.len);
+        stream.push(entry, batch, at..end, self.limits.ring_entries);
         let channel = stream.key.channel();
         let mut counts = [0; Channel::ALL.len()];
         counts[channel as usize] = 1;
-        let range = LogRange {
-            start: at,
-            end: at + u64::from(entry.frame.len),
-            ts_publish: batch.ts_publish,
-            ts_event: entry.ts_event,
-            counts,
-        };
+        let range =
+            LogRange { start: at, end, ts_publish: batch.ts_publish, ts_event: entry.ts_event, counts };
         self.stats.channel(channel).fanned_out += stream.subscribers.len() as u64;
         for &SubRef { client: id, .. } in &stream.subscribers {
             let Some(client) = self.clients[id.index()].as_mut() else { continue };
@@ -100,7 +97,7 @@ impl Hub {
     fn handle_unlogged(&mut self, entry: &Entry, batch: &Batch) {
         let end = self.log.end();
         let stream = self.stream(entry.stream);
-        stream.push(entry, batch, end, usize::MAX);
+        stream.push(entry, batch, end..end, usize::MAX);
         let readers: Vec<SubRef> = stream.subscribers.clone();
         let channel = stream.key.channel();
         self.count(channel).fanned_out += readers.len() as u64;
@@ -111,21 +108,21 @@ impl Hub {
 
     /// Makes a live client lagging because it could not be given a range for an entry that was fanned out to it.
     fn lag_without_range(&mut self, id: ClientId, channel: Channel) {
-        let end = self.log.end();
-        let Some(client) = self.client(id) else { return };
-        if client.mode == Mode::Live {
-            let written_to = client.ranges.first().map_or(end, |range| range.start);
+        if self.client(id).is_some_and(|client| client.mode == Mode::Live) {
             // `lag` takes what is pending out of the count of written entries, where ranges were put before; this
             // entry never was in a range.
             self.count(channel).written += 1;
-            self.lag(id, written_to);
+            self.lag_live(id);
         }
     }
 
     fn handle_join(&mut self, join: &Join, batch: &Batch, now: Now) {
+        if !self.stream(join.stream).continues(join) {
+            self.handle_lost(join.stream, now.mono);
+        }
         let snapshot = self.log.push(batch.frame(join.snapshot));
         let stream = self.stream(join.stream);
-        stream.join(join);
+        (stream.epoch, stream.head, stream.active) = (join.epoch, join.seq, true);
         let waiting = std::mem::take(&mut stream.waiting);
         for SubRef { client, sub } in waiting {
             self.join_one(client, sub, join, batch, snapshot, now);
@@ -138,7 +135,8 @@ impl Hub {
         let Some((client, stream)) = self.client_and_stream(id, join.stream) else { return };
         let Some(one) = client.subs.get_mut(sub as usize) else { return };
         let state = std::mem::replace(&mut one.state, SubState::Active);
-        let wants_snapshot = one.snapshot || state == SubState::Resyncing;
+        let is_wanted = one.snapshot || state == SubState::Resyncing;
+        let has_snapshot = is_wanted && join.snapshot.len > 0;
         (one.cursor, one.cursor_seq, one.cursor_epoch) = (stream.published, join.seq, join.epoch);
         one.slot = stream.subscribers.len() as u32;
         stream.subscribers.push(SubRef { client: id, sub });
@@ -148,9 +146,10 @@ impl Hub {
             let stamp = Stamp { time_in, time_out: now.wall, req_id };
             self.acknowledge(id, sub, join, stamp);
         }
-        if wants_snapshot {
+        if has_snapshot {
             self.give_snapshot(id, sub, batch.frame(join.snapshot), at, batch.ts_publish);
         }
+        self.tell_if_stale(id, join.stream);
     }
 
     fn acknowledge(&mut self, id: ClientId, sub: u32, join: &Join, stamp: Stamp) {
@@ -189,8 +188,19 @@ impl Hub {
         };
         if !given {
             self.unsync(id, sub);
+            self.lag_live(id);
         }
         self.make_dirty(id);
+    }
+
+    /// Makes a live client lagging where it stands; its way back asks for what has to be synced.
+    fn lag_live(&mut self, id: ClientId) {
+        let end = self.log.end();
+        let Some(client) = self.client(id) else { return };
+        if client.mode == Mode::Live {
+            let written_to = client.ranges.first().map_or(end, |range| range.start);
+            self.lag(id, written_to);
+        }
     }
 
     fn handle_pair(&mut self, id: InstrumentId, instrument: &Arc<Instrument>, status: PairStatus) {
@@ -221,6 +231,17 @@ impl Hub {
         }
     }
 
+    /// Tells a new subscriber what the others were told when it happened.
+    fn tell_if_stale(&mut self, id: ClientId, stream: StreamId) {
+        let key = StreamKey::from(stream);
+        let Some(pair) = key.instrument().and_then(|one| self.pairs.get(one.index())) else { return };
+        if pair.stale {
+            let symbol = pair.instrument.symbol.clone();
+            let (channel, symbol) = (Some(key.channel()), Some(&*symbol));
+            self.notify(id, &Notice { channel, symbol, ..Notice::new(NoticeCode::Stale) });
+        }
+    }
+
     /// Sends a notice to a client that opted in.
     pub(super) fn notify(&mut self, id: ClientId, notice: &Notice<'_>) {
         if self.client(id).is_some_and(|client| client.ext) {
@@ -244,15 +265,15 @@ impl Hub {
 
     /// Entries did not reach this shard: nobody can be brought on by merging. Who opted in gets a snapshot, others are closed.
     fn handle_lost(&mut self, id: StreamId, now: Nanos) {
+        // First everybody's place is noted, while the ring still knows it.
+        for SubRef { client, .. } in self.stream(id).subscribers.clone() {
+            self.lag_live(client);
+        }
         let stream = self.stream(id);
         stream.forget();
-        let readers = stream.subscribers.clone();
-        let channel = stream.key.channel();
+        let (channel, readers) = (stream.key.channel(), stream.subscribers.len() as u64);
         // The hole counts as one entry for each of them.
-        self.count(channel).fanned_out += readers.len() as u64;
-        for SubRef { client, .. } in readers {
-            self.lag_without_range(client, channel);
-        }
+        self.count(channel).fanned_out += readers;
         self.note_idle(id, now);
     }
 
@@ -271,6 +292,10 @@ impl Hub {
     pub(super) fn ask(&mut self, stream: StreamId, waiter: SubRef) {
         let one = self.stream(stream);
         one.waiting.push(waiter);
+        // Somebody wants it again: it must not be left behind the question.
+        one.idle_since = None;
+        self.idle.remove(&stream);
+        let one = self.stream(stream);
         // One question is enough for all that wait.
         if one.waiting.len() == 1 {
             self.outputs.push_back(Output::Ask(stream));

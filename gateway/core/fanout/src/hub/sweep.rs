@@ -136,10 +136,10 @@ impl Hub {
         let answers = client.out.len();
         if taken < answers {
             client.out.drain(..taken);
-            if let Some(first) = client.ranges.first() {
-                let written_to = first.start;
-                self.lag(id, written_to);
-            }
+            // Also without ranges: a live client is never blocked, so what it is given is always on its way to be written.
+            let end = self.log.end();
+            let written_to = client.ranges.first().map_or(end, |first| first.start);
+            self.lag(id, written_to);
             return;
         }
         client.out.clear();
@@ -183,12 +183,11 @@ impl Hub {
         let stream = self.streams.get(sub.stream.index()).and_then(Option::as_deref);
         let Some(stream) = stream.filter(|_| sub.state == crate::client::SubState::Active) else { return };
         let channel = stream.key.channel();
-        let ordinal = stream.ordinal_before(written_to);
+        // What fell out of the ring was sent: whoever was not sent an entry began to lag before it fell out.
+        let ordinal = stream.ordinal_before(written_to).max(stream.oldest() - 1);
         if ordinal > sub.cursor {
             sub.cursor = ordinal;
-            if let Some(entry) = stream.entry(ordinal) {
-                (sub.cursor_seq, sub.cursor_epoch) = (entry.seq, entry.epoch);
-            }
+            (sub.cursor_seq, sub.cursor_epoch) = stream.place(ordinal);
         }
         let pending = stream.published - sub.cursor;
         let never_synced = sub.snapshot_end > written_to;

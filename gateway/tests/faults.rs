@@ -1,0 +1,197 @@
+//! Everything that feed-sim can let go wrong with a feed, seen by a client that opted in and by one that did not.
+//!
+//! A second reader of the feed tells what the books truly are. After each fault both clients have them within
+//! [`RECOVERY_MAX`], without a second snapshot, a broken link or a wrong checksum (their views see to that).
+
+mod support;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use feed_sim::{Arrivals, Fault, Server, ServerConfig, ServerHandle, SimulatorConfig, SourceConfig};
+use model::Nanos;
+use support::client::Client;
+use support::gateway::{Gateway, settings_of};
+use support::http::Samples;
+use support::truth::truths;
+use support::view::View;
+
+/// From the end of a fault until every client's books are the venue's again.
+const RECOVERY_MAX: Duration = Duration::from_secs(2);
+
+/// How long silences and disconnections last; longer than the gateway's patience with a silent feed.
+const SPAN: Duration = Duration::from_millis(1_200);
+
+const SYMBOLS: [&str; 4] = ["BTC/USD", "ETH/USD", "SOL/USD", "XRP/USD"];
+
+/// Snapshots of a client that subscribed once: the instruments, and book and ticker of each symbol.
+const SNAPSHOTS: u64 = 1 + 2 * SYMBOLS.len() as u64;
+
+/// Whose data a fault makes stale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stale {
+    Nobody,
+    OneSymbol,
+    AllSymbols,
+    /// And the venue is told to be gone.
+    Venue,
+}
+
+/// A feed, a gateway on it, and two clients that follow all books.
+struct Scene {
+    feed: ServerHandle,
+    gateway: Gateway,
+    plain: Client,
+    ext: Client,
+}
+
+impl Scene {
+    fn start() -> Self {
+        let simulator = SimulatorConfig {
+            symbols: SYMBOLS.len(),
+            rate: 400.0,
+            arrivals: Arrivals::Poisson,
+            depth: 150,
+            zipf: 0.0,
+            ..SimulatorConfig::default()
+        };
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        let source = SourceConfig::Simulator(simulator);
+        let feed = Server::start_with(free, &source, ServerConfig::default()).unwrap();
+        let mut settings = settings_of(feed.local_addr());
+        settings.feed.silence_ms = 500;
+        settings.feed.reconnect_max_ms = 200;
+        let gateway = Gateway::start_ready(settings);
+        let [plain, ext] = [gateway.client(), gateway.ext_client()].map(follow);
+        let mut scene = Self { feed, gateway, plain, ext };
+        scene.prove(Instant::now() + support::PATIENCE);
+        scene
+    }
+
+    /// Compares both clients' books with the venue's.
+    fn prove(&mut self, deadline: Instant) {
+        let truths = truths(self.feed.local_addr(), SYMBOLS.len());
+        for client in [&mut self.plain, &mut self.ext] {
+            client.prove(deadline, &truths);
+        }
+    }
+
+    fn wait_fresh(&mut self, deadline: Instant) {
+        let is_fresh = |view: &View| {
+            let online = SYMBOLS.iter().all(|symbol| view.pair(symbol) == "online");
+            online && view.statuses.last().is_some_and(|status| status == "online")
+        };
+        for client in [&mut self.plain, &mut self.ext] {
+            client.wait_until(deadline, "every pair to be online", is_fresh);
+        }
+        let is_told = |view: &View| SYMBOLS.iter().all(|one| view.notice_codes("trade", one).len() % 2 == 0);
+        self.ext.wait_until(deadline, "notices of freshness", is_told);
+    }
+}
+
+/// Two depths, because the window of a book decides which updates a client sees.
+fn follow(mut client: Client) -> Client {
+    client.follow(&SYMBOLS[..2], 10);
+    client.follow(&SYMBOLS[2..], 100);
+    client
+}
+
+/// Lets a fault happen; it shows as `counters`, and makes `stale` stale until it is over.
+fn check(fault: Fault, stale: Stale, counters: &[fn(&Samples) -> u64]) {
+    let mut scene = Scene::start();
+    let before = scene.gateway.samples();
+    assert_eq!(before.rejects(), []);
+    let span = if stale == Stale::Venue { SPAN } else { Duration::ZERO };
+    let over = Instant::now() + span;
+    scene.feed.inject(fault);
+    let moved = |samples: &Samples| counters.iter().all(|count| count(samples) > count(&before));
+    scene.gateway.wait_samples("the fault to be counted", moved);
+    scene.gateway.wait_samples("data to be fresh", |samples| samples.one("gateway_instruments_stale") == 0);
+    scene.wait_fresh(over + RECOVERY_MAX);
+    scene.prove(over + RECOVERY_MAX);
+    println!("{fault}: right again {:?} after its end", Instant::now().saturating_duration_since(over));
+    check_told(&scene, stale);
+    assert_eq!(scene.plain.view.missing_trades(), scene.ext.view.missing_trades());
+}
+
+fn check_told(scene: &Scene, stale: Stale) {
+    let (plain, ext) = (&scene.plain.view, &scene.ext.view);
+    assert_eq!((plain.snapshots, ext.snapshots), (SNAPSHOTS, SNAPSHOTS));
+    assert_eq!(plain.notices, Vec::<serde_json::Value>::new());
+    let statuses: &[&str] =
+        if stale == Stale::Venue { &["online", "maintenance", "online"] } else { &["online"] };
+    assert_eq!((&plain.statuses[..], &ext.statuses[..]), (statuses, statuses));
+    let touched = SYMBOLS.iter().filter(|symbol| is_touched(plain, ext, symbol)).count();
+    let expected = match stale {
+        Stale::Nobody => 0,
+        Stale::OneSymbol => 1,
+        Stale::AllSymbols | Stale::Venue => SYMBOLS.len(),
+    };
+    assert_eq!(touched, expected);
+}
+
+/// Whether a symbol was stale and is fresh; whatever is told of it is told in every way.
+fn is_touched(plain: &View, ext: &View, symbol: &str) -> bool {
+    let touched = !ext.notice_codes("book", symbol).is_empty();
+    let codes: &[&str] = if touched { &["stale", "fresh"] } else { &[] };
+    for channel in ["book", "ticker", "trade"] {
+        assert_eq!(ext.notice_codes(channel, symbol), codes, "{channel} {symbol}");
+    }
+    let states: &[&str] = if touched { &["online", "maintenance", "online"] } else { &["online"] };
+    for view in [plain, ext] {
+        assert_eq!(view.pairs[symbol], states, "{symbol}");
+    }
+    touched
+}
+
+fn nanos(span: Duration) -> Nanos {
+    Nanos::from_millis(span.as_millis() as u64)
+}
+
+#[test]
+fn a_lost_event_makes_everything_stale_until_the_snapshots() {
+    check(Fault::Gap, Stale::AllSymbols, &[|s| s.reject("transport_gap")]);
+}
+
+#[test]
+fn a_lost_sequence_makes_its_symbol_stale_until_the_snapshot() {
+    check(Fault::GapSeq, Stale::OneSymbol, &[|s| s.reject("sequence_gap")]);
+}
+
+#[test]
+fn a_lost_line_makes_everything_stale_until_the_snapshots() {
+    check(Fault::GapLine, Stale::AllSymbols, &[|s| s.reject("transport_gap")]);
+}
+
+#[test]
+fn a_duplicate_disturbs_nobody() {
+    check(Fault::Duplicate, Stale::Nobody, &[|s| s.reject("old_sequence")]);
+}
+
+#[test]
+fn an_old_event_disturbs_nobody() {
+    check(Fault::Old, Stale::Nobody, &[|s| s.reject("old_sequence")]);
+}
+
+#[test]
+fn a_crossing_update_is_not_applied_and_its_symbol_is_stale_until_the_snapshot() {
+    check(Fault::Crossed, Stale::OneSymbol, &[|s| s.reject("crossed")]);
+}
+
+#[test]
+fn garbage_is_refused_and_the_hole_it_leaves_makes_everything_stale() {
+    let counters: &[fn(&Samples) -> u64] = &[|s| s.reject("not_json"), |s| s.reject("transport_gap")];
+    check(Fault::Garbage, Stale::AllSymbols, counters);
+}
+
+#[test]
+fn a_silent_feed_is_maintenance_until_it_speaks() {
+    let silent: fn(&Samples) -> u64 = |s| s.of("gateway_feed_losses_total", "reason", "silent");
+    check(Fault::Silence(nanos(SPAN)), Stale::Venue, &[silent]);
+}
+
+#[test]
+fn a_lost_connection_is_maintenance_until_the_next() {
+    let ended: fn(&Samples) -> u64 = |s| s.of("gateway_feed_losses_total", "reason", "ended");
+    check(Fault::Disconnect(nanos(SPAN)), Stale::Venue, &[ended]);
+}
