@@ -26,14 +26,14 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 mkdir -p "$env_dir"
-for tool in node npm; do
-    command -v "$tool" >/dev/null || fail "$tool is missing: apt-get install nodejs npm"
-done
-
-if ! command -v chromium >/dev/null; then
-    [ "$(id -u)" = 0 ] || fail "chromium is missing: apt-get install chromium"
-    { apt-get update && apt-get install -y --no-install-recommends chromium; } >"$env_dir/apt.log" 2>&1 ||
-        fail "chromium could not be installed: see $env_dir/apt.log"
+missing=
+command -v node >/dev/null && command -v npm >/dev/null || missing="nodejs npm"
+command -v chromium >/dev/null || missing="$missing chromium"
+if [ -n "$missing" ]; then
+    [ "$(id -u)" = 0 ] || fail "missing:$missing; run this as root or apt-get install them"
+    # shellcheck disable=SC2086
+    { apt-get update && apt-get install -y --no-install-recommends $missing; } >"$env_dir/apt.log" 2>&1 ||
+        fail "$missing could not be installed: see $env_dir/apt.log"
 fi
 
 if ! grep -qs "\"version\": \"$playwright\"" "$env_dir/node_modules/playwright-core/package.json"; then

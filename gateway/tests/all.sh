@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# Sets up and runs all tests: all.sh [quick]
+#
+# quick: formatting, lints, and every test that cargo runs (unit, table, golden, property, simulation, whole gateway).
+# Without it, also: documentation, the release build, the README's own commands, real third-party clients, the page in a
+# browser, and a load run. What a step needs it installs itself (target/test-env, apt-get for a browser or an interpreter); a
+# step that cannot run fails. Ends with the number of steps passed and failed.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+passed=0
+failed=()
+
+step() { # name, command...
+  local name=$1 start=$SECONDS
+  shift
+  printf '\n=== %s: %s\n' "$name" "$*"
+  if "$@"; then
+    passed=$((passed + 1))
+    printf '=== %s passed in %d s\n' "$name" $((SECONDS - start))
+  else
+    failed+=("$name")
+    printf '=== %s FAILED after %d s\n' "$name" $((SECONDS - start))
+  fi
+}
+
+finish() {
+  printf '\n%d s in all\n' "$SECONDS"
+  for name in "${failed[@]+"${failed[@]}"}"; do printf 'failed: %s\n' "$name"; done
+  printf '%d passed, %d failed\n' "$passed" "${#failed[@]}"
+  exit $((${#failed[@]} > 0))
+}
+
+quick() {
+  step format cargo fmt --all --check
+  step lints cargo clippy --workspace --all-targets --quiet -- -D warnings
+  step tests cargo test --workspace --quiet
+}
+
+# The generator verifies every message; its exit code is non-zero on any violation.
+load() {
+  local log=target/test-env/load-gateway.log url pid verdict=0
+  mkdir -p target/test-env
+  : >"$log"
+  GATEWAY_FEED_SIM_RATE=20000 target/release/gateway --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 >"$log" 2>&1 &
+  pid=$!
+  for _ in $(seq 100); do
+    url=$(sed -n 's|^listening on http://|ws://|p' "$log")
+    [[ -n $url ]] && break
+    sleep 0.1
+  done
+  target/release/loadtest run --url "$url/v2" --clients 1000 --symbols 20 --channel book --depth 10 --duration 30s || verdict=1
+  kill "$pid" && wait "$pid" || verdict=1
+  return $verdict
+}
+
+full() {
+  step documentation env RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --document-private-items --quiet
+  step release cargo build --release --workspace --quiet
+  step clients gateway/tests/clients/run.sh
+  step page gateway/tests/page/run.sh
+  step readme gateway/tests/readme.sh
+  step load load
+}
+
+case ${1:-all} in
+  quick) quick ;;
+  all) quick && full ;;
+  *)
+    echo "usage: all.sh [quick]" >&2
+    exit 2
+    ;;
+esac
+finish
