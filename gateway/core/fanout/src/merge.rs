@@ -37,7 +37,7 @@ impl Merger {
                 let (order, was) = (self.touched.len() as u32, past.entered_at <= cursor);
                 self.touched.push(Touched { price, order, was, is: past.is, qty: past.qty });
             }
-            for (start, end, entry) in stream.changes_after(cursor) {
+            for (_, start, end, entry) in stream.changes_after(cursor) {
                 let RingData::Book { bids, .. } = entry.data else { continue };
                 let middle = start + bids as usize;
                 let span = if side == Side::Bid { start..middle } else { middle..end };

@@ -22,6 +22,8 @@ pub(crate) struct RingEntry {
     pub(crate) seq: Sequence,
     pub(crate) prev: Sequence,
     pub(crate) ts_event: Nanos,
+    /// When the engine posted it (wall time): the age of a lag counts from here.
+    pub(crate) ts_publish: Nanos,
     pub(crate) data: RingData,
 }
 
@@ -63,8 +65,8 @@ pub(crate) struct Stream {
     pub(crate) head: Sequence,
     /// Ordinal of the newest entry; entries are numbered from 1 without holes.
     pub(crate) published: u64,
-    /// Epoch of the entry that fell out last.
-    evicted_epoch: Epoch,
+    /// Epoch of what stood before the oldest entry; none when that was lost.
+    epoch_before: Option<Epoch>,
     /// Last states of candle intervals that fell out of the ring, with their ordinals.
     closings: VecDeque<(u64, RingEntry)>,
     /// Book entries that fell out of the ring, folded together.
@@ -72,7 +74,10 @@ pub(crate) struct Stream {
     entries: VecDeque<RingEntry>,
     /// Book changes of the entries, in their order.
     changes: VecDeque<WindowChange>,
+    /// Who is given ranges as entries come.
     pub(crate) subscribers: Vec<SubRef>,
+    /// Who has a cursor only: paused, or with an interval of its own.
+    pub(crate) held: Vec<SubRef>,
     /// Who gets the next answer of the engine.
     pub(crate) waiting: Vec<SubRef>,
     /// Whether the engine was told to publish it to this shard.
@@ -90,12 +95,13 @@ impl Stream {
             epoch: Epoch::default(),
             head: Sequence::default(),
             published: 0,
-            evicted_epoch: Epoch::default(),
+            epoch_before: None,
             closings: VecDeque::new(),
             older: Older::default(),
             entries: VecDeque::new(),
             changes: VecDeque::new(),
             subscribers: Vec::new(),
+            held: Vec::new(),
             waiting: Vec::new(),
             active: false,
             idle_since: None,
@@ -127,6 +133,7 @@ impl Stream {
             seq: entry.seq,
             prev: entry.prev,
             ts_event: entry.ts_event,
+            ts_publish: batch.ts_publish,
             data,
         });
         (self.epoch, self.head) = (entry.epoch, entry.seq);
@@ -138,7 +145,7 @@ impl Stream {
     fn evict(&mut self) {
         let ordinal = self.oldest();
         let Some(entry) = self.entries.pop_front() else { return };
-        self.evicted_epoch = entry.epoch;
+        self.epoch_before = Some(entry.epoch);
         if let RingData::Candle(candle) = entry.data
             && !matches!(self.entries.front(), Some(RingEntry { data: RingData::Candle(next), .. }) if next.begin == candle.begin)
         {
@@ -170,6 +177,7 @@ impl Stream {
         self.merged_bytes.clear();
         // A hole in the ordinals makes every older cursor unreachable, also one that stood at the head.
         self.published += 1;
+        self.epoch_before = None;
         self.older.clear(self.published);
     }
 
@@ -210,7 +218,7 @@ impl Stream {
         match (self.entry(ordinal), self.entries.front()) {
             (Some(entry), _) => (entry.seq, entry.epoch),
             // An entry in which the epoch changed says so itself; the one before it is of the older epoch then.
-            (None, Some(oldest)) => (oldest.prev, self.evicted_epoch),
+            (None, Some(oldest)) => (oldest.prev, self.epoch_before.unwrap_or(oldest.epoch)),
             (None, None) => (self.head, self.epoch),
         }
     }
@@ -233,15 +241,51 @@ impl Stream {
             .map(|(ordinal, entry)| (*ordinal, entry))
     }
 
-    /// Book changes of the entries after `cursor` in their order, each entry as (bids, asks).
-    pub(crate) fn changes_after(&self, cursor: u64) -> impl Iterator<Item = (usize, usize, &RingEntry)> {
+    /// Entries after `cursor` with their ordinals, each with where its book changes begin and end.
+    pub(crate) fn changes_after(&self, cursor: u64) -> impl Iterator<Item = (u64, usize, usize, &RingEntry)> {
         let mut at =
             self.changes.len() - self.after(cursor).map(|(_, entry)| entry.change_count()).sum::<usize>();
-        self.after(cursor).map(move |(_, entry)| {
+        self.after(cursor).map(move |(ordinal, entry)| {
             let start = at;
             at += entry.change_count();
-            (start, at, entry)
+            (ordinal, start, at, entry)
         })
+    }
+
+    /// Ordinal of what a client was sent that stands at `(epoch, seq)`, when every entry after it is still there.
+    pub(crate) fn locate(&self, epoch: Epoch, seq: Sequence) -> Option<u64> {
+        if (epoch, seq) == (self.epoch, self.head) {
+            return Some(self.published);
+        }
+        // A client of another gateway may stand between two entries: what it has is what the earlier one left.
+        let follows = |index: usize, entry: &RingEntry| {
+            let epoch_before =
+                index.checked_sub(1).map_or(self.epoch_before, |before| Some(self.entries[before].epoch));
+            epoch_before == Some(epoch) && entry.prev <= seq && (entry.epoch != epoch || seq < entry.seq)
+        };
+        let next = self.entries.iter().enumerate().position(|(index, entry)| follows(index, entry))?;
+        Some(self.oldest() + next as u64 - 1)
+    }
+
+    /// Takes where the stream stands from a join.
+    pub(crate) fn stand_at(&mut self, join: &Join) {
+        if self.entries.is_empty() {
+            self.epoch_before = Some(join.epoch);
+        }
+        (self.epoch, self.head, self.active) = (join.epoch, join.seq, true);
+    }
+
+    /// Subscribers of both kinds.
+    pub(crate) fn readers(&self) -> impl Iterator<Item = SubRef> {
+        self.subscribers.iter().chain(&self.held).copied()
+    }
+
+    /// How long ago the oldest entry after `cursor` was posted; longer than anything when it is gone.
+    pub(crate) fn lag_age(&self, cursor: u64, now: Nanos) -> Nanos {
+        if cursor >= self.published {
+            return Nanos(0);
+        }
+        self.entry(cursor + 1).map_or(Nanos(u64::MAX), |entry| now.since(entry.ts_publish))
     }
 
     /// One book change by the index that [`Self::changes_after`] gives.

@@ -8,7 +8,7 @@ use model::{Instrument, Level, Price, Qty};
 use serde_json::Value;
 
 /// What a client knows of one subscription.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct View {
     /// Depth asked for; books only.
     pub(crate) depth: usize,
@@ -18,12 +18,16 @@ pub(crate) struct View {
     acknowledged: bool,
     snapshots: u64,
     pub(crate) last_seq: Option<u64>,
-    epoch: Option<u64>,
+    pub(crate) epoch: Option<u64>,
+    /// It came back with what it had: no snapshot is owed when it is acknowledged as recovered.
+    resuming: bool,
     pub(crate) bids: BTreeMap<i64, i64>,
     pub(crate) asks: BTreeMap<i64, i64>,
     last_trade: Option<u64>,
     /// Trades that a notice said were lost.
     told_lost: u64,
+    /// A notice said that the next link is broken.
+    told_gap: bool,
 }
 
 /// Everything that one client knows.
@@ -43,6 +47,12 @@ type Verdict = Result<(), String>;
 impl Oracle {
     pub(crate) fn expect(&mut self, channel: &str, symbol: &str, depth: usize, wants_snapshot: bool) {
         let view = View { depth, wants_snapshot, ..View::default() };
+        self.views.insert((channel.into(), symbol.into()), view);
+    }
+
+    /// Expects a subscription that goes on from what another connection had.
+    pub(crate) fn expect_resumed(&mut self, channel: &str, symbol: &str, ghost: View) {
+        let view = View { acknowledged: false, leaving: false, resuming: true, snapshots: 1, ..ghost };
         self.views.insert((channel.into(), symbol.into()), view);
     }
 
@@ -76,6 +86,14 @@ impl Oracle {
                 if std::mem::replace(&mut view.acknowledged, true) {
                     return Err(format!("acknowledged twice: {key:?}"));
                 }
+                let recovered = &message["result"]["recovered"];
+                // Who leaves before the answer is only told that it was there.
+                if view.resuming != recovered.is_boolean() && !view.leaving {
+                    return Err(format!("recovered is {recovered}: {key:?}"));
+                }
+                if recovered == &Value::Bool(false) {
+                    view.begin_again();
+                }
             }
             "unsubscribe" => drop(self.views.remove(&key)),
             _ => {}
@@ -87,13 +105,16 @@ impl Oracle {
         let key = (text_of(&notice["channel"]), text_of(&notice["symbol"]));
         let Some(view) = self.views.get_mut(&key) else { return Ok(()) };
         match notice["code"].as_str() {
-            Some("gap") => view.told_lost += notice["count"].as_u64().unwrap_or_default(),
-            Some("resynced") => {
-                // A snapshot follows, as after a subscription.
-                view.snapshots = 0;
-                view.last_seq = None;
-                view.last_trade = None;
+            // A book cannot go on behind a gap: a snapshot follows, as after a subscription.
+            Some("gap") if key.0 == "book" => view.begin_again(),
+            Some("gap") => {
+                view.told_lost += notice["count"].as_u64().unwrap_or_default();
+                view.told_gap = true;
+                if let Some(epoch) = notice["epoch"].as_u64() {
+                    (view.epoch, view.last_seq) = (Some(epoch), None);
+                }
             }
+            Some("resynced") => view.begin_again(),
             _ => {}
         }
         Ok(())
@@ -142,6 +163,20 @@ impl Oracle {
 }
 
 impl View {
+    /// Whether a connection that takes this over can go on from it.
+    pub(crate) fn can_resume(&self) -> bool {
+        self.acknowledged && self.last_seq.is_some() && self.epoch.is_some() && self.snapshots == 1
+    }
+
+    /// Forgets what is behind: a snapshot is to come.
+    fn begin_again(&mut self) {
+        self.snapshots = 0;
+        self.last_seq = None;
+        self.last_trade = None;
+        self.told_gap = false;
+        self.wants_snapshot = true;
+    }
+
     /// Checks `seq`, `prev` and `epoch` against what was sent before.
     fn link(&mut self, element: &Value, is_snapshot: bool, is_trade: bool, ext: bool) -> Verdict {
         let seq = element["seq"].as_u64().ok_or("seq is missing")?;
@@ -153,7 +188,7 @@ impl View {
         let prev = element["prev"].as_u64().ok_or("prev is missing")?;
         if let Some(last) = self.last_seq {
             // A hole in trades is allowed when it is told: by a notice, or by trade_id to a plain client.
-            let told = is_trade && (!ext || self.told_lost > 0);
+            let told = (is_trade && !ext) || std::mem::take(&mut self.told_gap);
             if prev != last && !told {
                 return Err(format!("prev {prev} after {last}"));
             }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use fanout::{Batch, ClientId, Hub, Limits, Now, Output};
+use fanout::{Batch, ClientId, Hub, Limits, Now, Output, TierBounds};
 use market::{Market, MarketLimits, Output as MarketOutput};
 use model::{Channel, EventBatch, Instrument, Nanos, Side};
 use publish::{Publisher, told_status};
 use wire::feed::{FeedDecoder, FeedRequest};
 
 use crate::client::{SimClient, Sockets};
+use crate::oracle::View;
 use crate::rng::Rng;
 use crate::venue::Venue;
 
@@ -46,6 +47,8 @@ pub struct Report {
     pub dropped: u64,
     /// Clients closed because they were out of reach.
     pub out_of_reach: u64,
+    /// Subscriptions that went on from where another connection stood.
+    pub resumed: u64,
     /// A fold of everything that was sent: equal runs have equal traces.
     pub trace: u64,
 }
@@ -63,6 +66,8 @@ pub struct World {
     hub: Hub,
     clients: Vec<SimClient>,
     asks: Vec<FeedRequest>,
+    /// What clients had that were cut off, until they come back.
+    ghosts: Vec<(String, String, View)>,
     instruments: BTreeMap<String, Instrument>,
     connections: u64,
     calm: bool,
@@ -94,9 +99,10 @@ impl World {
             decoder: FeedDecoder::default(),
             market: Market::new(MarketLimits::default()),
             publisher: Publisher::new(vec![Box::default()]),
-            hub: Hub::new(limits, "sim"),
+            hub: Hub::new(limits, TierBounds::default(), "sim"),
             clients: Vec::new(),
             asks: Vec::new(),
+            ghosts: Vec::new(),
             connections: 0,
             calm: false,
             report: Report::default(),
@@ -152,15 +158,22 @@ impl World {
 
     /// Something rare: connections come and go, subscriptions too, the feed breaks.
     fn meddle(&mut self) {
-        match self.rng.below(12) {
+        match self.rng.below(13) {
             0..=2 if self.clients.len() < self.scenario.clients => self.connect_client(),
             3 if self.rng.one_in(6) && !self.clients.is_empty() => {
                 let index = self.rng.below(self.clients.len() as u64) as usize;
-                let id = self.clients[index].id;
+                let client = &self.clients[index];
+                let kept = client.oracle.views.iter().filter(|(_, view)| view.can_resume());
+                let kept =
+                    kept.map(|((channel, symbol), view)| (channel.clone(), symbol.clone(), view.clone()));
+                let (id, kept) = (client.id, kept.collect::<Vec<_>>());
+                self.ghosts.extend(kept);
                 self.drop_client(id);
             }
             4..=7 => self.subscribe_somebody(),
             8 => self.unsubscribe_somebody(),
+            10 => self.configure_somebody(),
+            11 if !self.ghosts.is_empty() => self.resume_somebody(),
             9 if self.scenario.feed_trouble > 0 && self.rng.one_in(25) => {
                 let restart = self.rng.one_in(2);
                 self.connect_feed(restart);
@@ -209,15 +222,82 @@ impl World {
             return;
         }
         client.oracle.expect(channel, &symbol, depth, snapshot);
-        let variant = match channel {
-            "book" => format!(",\"depth\":{depth}"),
-            "ticker" => ",\"event_trigger\":\"bbo\"".to_owned(),
-            _ => String::new(),
-        };
+        let ext = client.oracle.ext;
+        let variant = variant(channel, depth);
+        let terms = if ext { self.terms(channel) } else { String::new() };
         let request = format!(
-            r#"{{"method":"subscribe","params":{{"channel":"{channel}","symbol":["{symbol}"],"snapshot":{snapshot}{variant}}}}}"#
+            r#"{{"method":"subscribe","params":{{"channel":"{channel}","symbol":["{symbol}"],"snapshot":{snapshot}{variant}{terms}}}}}"#
         );
         self.hub.handle_message(self.clients[index].id, &mut request.into_bytes(), self.now());
+        self.drain_hub();
+    }
+
+    /// Terms that fit a channel, often none.
+    fn terms(&mut self, channel: &str) -> String {
+        let policies: &[&str] = match channel {
+            "book" => &["conflate", "drop_oldest", "drop_newest"],
+            "trade" => &["drop_oldest", "drop_newest"],
+            _ => &["latest", "drop_oldest", "drop_newest"],
+        };
+        let policy = policies[self.rng.below(policies.len() as u64) as usize];
+        match self.rng.below(4) {
+            0 => format!(r#","policy":"{policy}""#),
+            1 => format!(r#","interval_ms":{}"#, self.rng.below(300)),
+            2 => format!(r#","policy":"{policy}","interval_ms":{}"#, self.rng.below(300)),
+            _ => String::new(),
+        }
+    }
+
+    /// New terms, a pause, the end of a pause, or a bandwidth.
+    fn configure_somebody(&mut self) {
+        let pick = self.rng.next() as usize;
+        let count = self.clients.len().max(1);
+        let Some(client) = self.clients.get(pick % count) else { return };
+        let (id, closed, ext) = (client.id, client.oracle.closed.is_some(), client.oracle.ext);
+        let target = client.oracle.views.iter().nth(pick % 3).map(|(key, view)| (key.clone(), view.clone()));
+        let Some(((channel, symbol), view)) = target else { return };
+        if closed || !ext || view.leaving {
+            return;
+        }
+        let body = match self.rng.below(5) {
+            0 => format!(
+                r#""method":"configure","params":{{"max_bytes_per_s":{}}}"#,
+                self.rng.below(4) * 20_000
+            ),
+            1 => r#""method":"pause""#.to_owned(),
+            2 => r#""method":"resume""#.to_owned(),
+            kind => {
+                let variant = variant(&channel, view.depth);
+                let terms = self.terms(&channel);
+                let method = ["configure", "pause", "resume"]
+                    [if kind == 3 { 0 } else { 1 + self.rng.below(2) as usize }];
+                format!(
+                    r#""method":"{method}","params":{{"channel":"{channel}","symbol":["{symbol}"]{variant}{terms}}}"#
+                )
+            }
+        };
+        self.hub.handle_message(id, &mut format!("{{{body}}}").into_bytes(), self.now());
+        self.drain_hub();
+    }
+
+    /// Somebody who was cut off comes back, on another connection, and names where it stands.
+    fn resume_somebody(&mut self) {
+        let pick = self.rng.below(self.ghosts.len() as u64) as usize;
+        let (channel, symbol, view) = self.ghosts.swap_remove(pick);
+        let key = (channel.clone(), symbol.clone());
+        let fits = |client: &&mut SimClient| {
+            client.oracle.ext && client.oracle.closed.is_none() && !client.oracle.views.contains_key(&key)
+        };
+        let Some(client) = self.clients.iter_mut().find(fits) else { return };
+        let (Some(epoch), Some(seq)) = (view.epoch, view.last_seq) else { return };
+        let variant = variant(&channel, view.depth);
+        let request = format!(
+            r#"{{"method":"subscribe","params":{{"channel":"{channel}","symbol":"{symbol}"{variant},"resume":{{"epoch":{epoch},"seq":{seq}}}}}}}"#
+        );
+        client.oracle.expect_resumed(&channel, &symbol, view);
+        let id = client.id;
+        self.hub.handle_message(id, &mut request.into_bytes(), self.now());
+        self.report.resumed += 1;
         self.drain_hub();
     }
 
@@ -375,6 +455,20 @@ impl World {
         const CALM_STEPS: u64 = 400;
         self.calm = true;
         self.venue.trouble = 0;
+        // Nobody is paused for ever, and nobody has less bandwidth than it needs.
+        let ids: Vec<_> = self
+            .clients
+            .iter()
+            .filter(|one| one.oracle.closed.is_none())
+            .map(|one| (one.id, one.oracle.ext))
+            .collect();
+        for (id, _) in ids.into_iter().filter(|(_, ext)| *ext) {
+            for request in
+                [r#"{"method":"resume"}"#, r#"{"method":"configure","params":{"max_bytes_per_s":0}}"#]
+            {
+                self.hub.handle_message(id, &mut request.as_bytes().to_vec(), self.now());
+            }
+        }
         // One more event each, so that a loss at the very end is seen.
         for _ in 0..self.scenario.symbols * 20 {
             let now = self.time();
@@ -416,6 +510,15 @@ impl World {
             self.clients.iter().filter(|one| one.oracle.ext).map(|one| one.oracle.trades_missed).sum();
         let untold = if self.scenario.feed_trouble == 0 { missed } else { 0 };
         if untold > 0 { Err(format!("{untold} trades are missing and nobody was told")) } else { Ok(()) }
+    }
+}
+
+/// The parameter that names the variant of a channel.
+fn variant(channel: &str, depth: usize) -> String {
+    match channel {
+        "book" => format!(",\"depth\":{depth}"),
+        "ticker" => ",\"event_trigger\":\"bbo\"".to_owned(),
+        _ => String::new(),
     }
 }
 

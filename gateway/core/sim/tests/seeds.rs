@@ -11,6 +11,7 @@ fn check(seeds: std::ops::Range<u64>, scenario: Scenario) -> Report {
                 sum.merged += report.merged;
                 sum.dropped += report.dropped;
                 sum.out_of_reach += report.out_of_reach;
+                sum.resumed += report.resumed;
             }
             Err(what) => panic!("seed {seed}: {what}\nrun it again: World::new({seed}, {scenario:?})"),
         }
@@ -28,7 +29,7 @@ fn slow_and_stalled_clients_end_with_the_right_book() {
 #[test]
 fn feed_trouble_is_healed_under_lagging_clients() {
     let sum = check(1_000..1_150, Scenario::default());
-    assert!(sum.messages > 10_000 && sum.merged > 1_000, "{sum:?}");
+    assert!(sum.messages > 10_000 && sum.merged > 1_000 && sum.resumed > 100, "{sum:?}");
 }
 
 #[test]
