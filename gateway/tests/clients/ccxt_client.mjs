@@ -1,7 +1,6 @@
-// ccxt for Node against a gateway: `node ccxt_client.mjs HTTP_URL SECONDS SYMBOL...`, where node_modules is in the
-// working directory.
+// ccxt for Node against a gateway: `node ccxt_client.mjs HTTP_URL SECONDS SYMBOL...` beside node_modules.
 //
-// Owns one ccxt.pro kraken exchange, which it follows as a trading program would, and judges every book that ccxt holds.
+// Owns one ccxt.pro kraken exchange, which it follows as a trading program would, and judges every book that it holds.
 // Never changes ccxt: only addresses are set, and a method of the instance is wrapped to look at its result.
 
 import { readFileSync } from 'node:fs';
@@ -50,7 +49,8 @@ function observeBooks(exchange, depths, evidence) {
 function checkPrecision(exchange, symbol, evidence) {
   const { precision, info } = exchange.market(symbol);
   for (const [key, decimals] of [['price', info.pair_decimals], ['amount', info.lot_decimals]]) {
-    evidence.require(precision[key] === Number(`1e-${decimals}`), symbol, `ccxt takes ${precision[key]} as the step of ${key}`);
+    const step = precision[key];
+    evidence.require(step === Number(`1e-${decimals}`), symbol, `ccxt takes ${step} as the step of ${key}`);
   }
 }
 

@@ -31,14 +31,10 @@ def observe_books(exchange, depths, evidence):
         handle_order_book(client, message)
         symbol = message["data"][0]["symbol"]
         info = exchange.market(symbol)["info"]
-        price_decimals, qty_decimals = int(info["pair_decimals"]), int(info["lot_decimals"])
-
-        def texts(side):
-            return [(evidence.precise(level[0], price_decimals), evidence.precise(level[1], qty_decimals)) for level in side]
-
-        book = exchange.orderbooks[symbol]
-        announced = message["data"][0]["checksum"]
-        evidence.book("book", symbol, texts(book["asks"]), texts(book["bids"]), depths[symbol] or 10, announced)
+        decimals = int(info["pair_decimals"]), int(info["lot_decimals"])
+        sides = (exchange.orderbooks[symbol][side] for side in ("asks", "bids"))
+        asks, bids = ([tuple(map(evidence.precise, level, decimals)) for level in side] for side in sides)
+        evidence.book("book", symbol, asks, bids, depths[symbol] or 10, message["data"][0]["checksum"])
 
     exchange.handle_order_book = observed
 
@@ -69,7 +65,7 @@ async def follow(watch, see):
 
 
 def watches(exchange, symbol, depth, evidence):
-    yield lambda: exchange.watch_order_book(symbol, depth), lambda book: evidence.seen.update([("watched book", symbol)])
+    yield lambda: exchange.watch_order_book(symbol, depth), lambda _: evidence.seen.update([("watched book", symbol)])
     yield lambda: exchange.watch_ticker(symbol), lambda ticker: see_ticker(evidence, symbol, ticker)
     yield lambda: exchange.watch_trades(symbol), lambda trades: see_trades(evidence, trades)
     yield lambda: exchange.watch_ohlcv(symbol), lambda candles: evidence.candles(symbol, candles)

@@ -4,7 +4,7 @@
 // checked, and the verdict. Never talks to the gateway and never repairs what a client holds: the observers of a client
 // hand in what it holds, one line of JSON goes out. `evidence.py` is the same for Python.
 
-// Levels a side that the checksum covers, whatever the subscribed depth.
+// Levels a side that the checksum covers, whatever the subscribed depth: a deeper level is judged once it has risen.
 const CHECKSUM_LEVELS = 10;
 
 // Books per second of a run that each subscription to books must have shown; far below what a feed sends.
@@ -124,7 +124,9 @@ export class Evidence {
         const lively = this.secondsWith(kind, symbol).size;
         this.expect(lively, this.seconds * LIVELY_SHARE_MIN, symbol, `second with ${kind}`);
       }
-      for (const kind of ['ticker', 'trade', 'candle', ...others]) this.expect(this.counted(kind, symbol), 1, symbol, kind);
+      for (const kind of ['ticker', 'trade', 'candle', ...others]) {
+        this.expect(this.counted(kind, symbol), 1, symbol, kind);
+      }
       // A client may reorder the trades of one millisecond, but each must be there once.
       const ids = this.tradeIds.get(symbol).sort((a, b) => a - b);
       this.require(ids.every((id, i) => id === ids[0] + i), symbol, 'trade ids have a gap or a repeat');

@@ -10,7 +10,7 @@ import time
 import zlib
 from collections import Counter, defaultdict
 
-# Levels a side that the checksum covers, whatever the subscribed depth.
+# Levels a side that the checksum covers, whatever the subscribed depth: a deeper level is judged once it has risen.
 CHECKSUM_LEVELS = 10
 
 # Books per second of a run that each subscription to books must have shown; far below what a feed sends.
@@ -71,15 +71,15 @@ class Evidence:
     def ticker(self, symbol, row):
         """A row with keys bid, ask, last, low, high, volume, vwap; numbers."""
         self.seen["ticker", symbol] += 1
+        volume, low, last, high, vwap = (row[key] for key in ("volume", "low", "last", "high", "vwap"))
         # A symbol of a young feed may have no trade yet, and then no prices of trades.
-        untraded = row["volume"] == 0
-        low, last, high, vwap = row["low"], row["last"], row["high"], row["vwap"]
-        sane = untraded or (row["volume"] > 0 and 0 < low <= min(last, vwap) and max(last, vwap) <= high)
+        sane = volume == 0 or (volume > 0 and 0 < low <= min(last, vwap) and max(last, vwap) <= high)
         self.require(0 < row["bid"] < row["ask"] and sane, symbol, f"ticker {row}")
 
     def trade(self, symbol, trade_id, side, price, qty):
         self.seen["trade", symbol] += 1
-        self.require(side in ("buy", "sell") and price > 0 and qty > 0, symbol, f"trade {trade_id} {side} {price} {qty}")
+        sane = side in ("buy", "sell") and price > 0 and qty > 0
+        self.require(sane, symbol, f"trade {trade_id} {side} {price} {qty}")
         self.trade_ids[symbol].append(trade_id)
 
     def candles(self, symbol, candles):
@@ -91,11 +91,12 @@ class Evidence:
             self.require(sane, symbol, f"candle {begin_ms} {first} {high} {low} {last} {volume}")
 
     def finish(self, books, others=()):
-        """Prints the summary and gives the exit code; `books` are the kinds of judged books, `others` must be seen too."""
+        """Prints the summary, gives the exit code; `books` are the kinds of judged books, `others` must be seen too."""
         for symbol in self.symbols:
             for kind in books:
                 self.expect(self.seen[kind, symbol], self.seconds * BOOKS_PER_SECOND_MIN, symbol, kind)
-                self.expect(len(self.lively[kind, symbol]), self.seconds * LIVELY_SHARE_MIN, symbol, f"second with {kind}")
+                lively = len(self.lively[kind, symbol])
+                self.expect(lively, self.seconds * LIVELY_SHARE_MIN, symbol, f"second with {kind}")
             for kind in ("ticker", "trade", "candle", *others):
                 self.expect(self.seen[kind, symbol], 1, symbol, kind)
             # A client may reorder the trades of one millisecond, but each must be there once.

@@ -67,10 +67,22 @@ class Feeds:
         elif "method" in message:
             self.evidence.require(message["success"], "feeds", f"refused: {message}")
         else:
-            see = {"ticker": self.see_ticker, "trade": self.see_trade, "ohlc": self.see_ohlc, "instrument": self.see_pairs}
-            see |= {"status": lambda _: None, "heartbeat": lambda _: None}
-            unknown = lambda _: self.evidence.problem(f"not asked for: {message}")
-            see.get(message.get("channel"), unknown)(message.get("data"))
+            self.see(message)
+
+    def see(self, message):
+        match message.get("channel"):
+            case "ticker":
+                self.see_ticker(message["data"])
+            case "trade":
+                self.see_trade(message["data"])
+            case "ohlc":
+                self.see_ohlc(message["data"])
+            case "instrument":
+                self.see_pairs(message["data"])
+            case "status" | "heartbeat":
+                pass
+            case _:
+                self.evidence.problem(f"not asked for: {message}")
 
     def see_ticker(self, data):
         for row in data:

@@ -35,11 +35,14 @@ unset GATEWAY_HTTP
 # The registries may lie behind a proxy; the gateway doesn't.
 export NO_PROXY="${NO_PROXY:+$NO_PROXY,}127.0.0.1,localhost"
 export no_proxy=$NO_PROXY
+# The sources' folder stays as it is.
+export PYTHONDONTWRITEBYTECODE=1
 
 apt_install() {
   echo "clients: installing $*" >&2
-  { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"; } >"$env/apt.log" 2>&1 ||
-    fail "apt-get install $* failed, see $env/apt.log"
+  {
+    apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
+  } >"$env/apt.log" 2>&1 || fail "apt-get install $* failed, see $env/apt.log"
 }
 
 # A stamp is a copy of the pins, written when all of them are there.
@@ -48,7 +51,8 @@ install_python() {
   cmp -s "$here/requirements.txt" "$env/venv/requirements.txt" && "$env/venv/bin/python" -c '' 2>/dev/null && return
   rm -rf "$env/venv"
   python3 -m venv "$env/venv"
-  "$env/venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt" >&2 || fail "pip install failed"
+  "$env/venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt" >&2 ||
+    fail "pip install failed"
   cp "$here/requirements.txt" "$env/venv/"
 }
 
@@ -76,15 +80,22 @@ start_gateway() {
 stop_gateway() {
   kill -TERM "$gateway_pid" 2>/dev/null || fail "the gateway died during the run, see $logs/gateway.err"
   # It may say goodbye to its clients first, but not for ever.
-  timeout 15 tail --pid="$gateway_pid" -f /dev/null || { kill -KILL "$gateway_pid"; fail "the gateway didn't stop within 15 s"; }
+  timeout 15 tail --pid="$gateway_pid" -f /dev/null || fail "the gateway didn't stop within 15 s"
 }
+
+# Leaves nothing running, whatever ended this script, and leaves its exit code alone.
+clean_up() {
+  [[ -z $gateway_pid ]] || kill -KILL "$gateway_pid" || true
+  [[ ${#pids[@]} == 0 ]] || kill "${pids[@]}" || true
+} 2>/dev/null
 
 # Becomes one client: its line goes to $logs/NAME.out, its complaints to $logs/NAME.err. For the background.
 become_client() {
   local name=$1
   shift
   cd "$env"
-  exec timeout -k 5 $((seconds + grace_s)) "$@" "$url" "$seconds" "${symbols[@]}" >"$logs/$name.out" 2>"$logs/$name.err"
+  exec >"$logs/$name.out" 2>"$logs/$name.err"
+  exec timeout -k 5 $((seconds + grace_s)) "$@" "$url" "$seconds" "${symbols[@]}"
 }
 
 # The client said so itself, or it failed.
@@ -111,7 +122,7 @@ flock -u 9
 logs=$(mktemp -d "$env/run.XXXXXX")
 gateway_pid=
 declare -A pids
-trap 'kill -KILL $gateway_pid 2>/dev/null; kill "${pids[@]}" 2>/dev/null || true' EXIT
+trap clean_up EXIT
 [[ -n $url ]] || start_gateway
 mapfile -t symbols < <("$env/venv/bin/python" "$here/symbols.py" "$url")
 [[ ${#symbols[@]} -ge 4 ]] || fail "no symbols to follow at $url"

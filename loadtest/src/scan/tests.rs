@@ -1,3 +1,5 @@
+//! The two readers against each other by random frames, and both against tables of frames.
+
 use super::*;
 use proptest::prelude::*;
 

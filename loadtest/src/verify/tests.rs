@@ -1,3 +1,5 @@
+//! The witness against scripted frames: each rule broken once, and what may look broken and is not.
+
 use super::*;
 use crate::plan::{Cli, Command};
 use clap::Parser;

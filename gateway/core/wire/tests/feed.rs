@@ -1,5 +1,7 @@
 //! Feed lines: what is written is read back, and what does not fit is refused with a reason.
 
+#![expect(clippy::unwrap_used, reason = "a figure that cannot be read fails its test")]
+
 use std::fmt::Write as _;
 
 use model::{
