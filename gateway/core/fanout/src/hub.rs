@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use model::{Channel, FeedStatus, Instrument, InstrumentId, InstrumentTable, Nanos, PairStatus, StreamId};
 use wire::close::CloseCode;
+use wire::reply::{Notice, NoticeCode};
 use wire::ws::{Opcode, write_close, write_frame};
 
 use crate::client::{Client, ClientId, Mode, SubState};
@@ -100,6 +101,10 @@ pub struct Hub {
     /// Where the scan for heartbeats and stalls goes on.
     scan_at: usize,
     stats: HubStats,
+    /// Entries in all rings.
+    ring_entries: usize,
+    /// Errors answered so far, several per request where several symbols are wrong.
+    refusals: u64,
     scratch: Scratch,
 }
 
@@ -142,6 +147,8 @@ impl Hub {
             idle: BTreeSet::new(),
             scan_at: 0,
             stats: HubStats::default(),
+            ring_entries: 0,
+            refusals: 0,
             scratch: Scratch::default(),
         }
     }
@@ -215,10 +222,12 @@ impl Hub {
         }
     }
 
-    /// Closes every connection: the gateway stops.
+    /// Closes every connection: the gateway stops. Who opted in is told before that, and when to come back.
     pub fn close_all(&mut self, code: CloseCode) {
         for index in 0..self.clients.len() {
-            self.close(ClientId(index as u32), code, code.reason());
+            let id = ClientId(index as u32);
+            self.notify(id, &Notice { text: Some(code.reason()), ..Notice::new(NoticeCode::Closing) });
+            self.close(id, code, code.reason());
         }
     }
 
@@ -232,8 +241,8 @@ impl Hub {
         self.answered(id);
     }
 
-    /// What is due by time: heartbeats, stalled clients, idle streams. Looks at a part of the clients per call, so that
-    /// calling it every ten milliseconds sees each client ten times a second.
+    /// What is due by time: heartbeats, stalled clients, idle streams. Looks at a tenth of the clients per call: called every
+    /// 50 ms it sees each client twice a second.
     pub fn handle_timeout(&mut self, now: Now) {
         let share = self.clients.len().div_ceil(10);
         for _ in 0..share {
@@ -276,6 +285,9 @@ impl Hub {
             if let Some(stream) = self.streams[id.index()].as_deref_mut() {
                 stream.idle_since = None;
                 stream.active = false;
+                self.ring_entries -= stream.ring_len();
+                // Whoever comes after this begins anew; the ring would only take room.
+                stream.forget();
                 self.outputs.push_back(Output::Leave(id));
             }
         }

@@ -112,7 +112,7 @@ impl Stream {
 
     /// Adds the newest entry, with where its frame lies in the byte log; the oldest falls out beyond `ring_entries`.
     pub(crate) fn push(&mut self, entry: &Entry, batch: &Batch, log: Range<u64>, ring_entries: usize) {
-        if self.entries.len() == ring_entries {
+        while self.entries.len() >= ring_entries.max(1) {
             self.evict();
         }
         let data = match entry.data {
@@ -205,12 +205,24 @@ impl Stream {
 
     /// Log position of the entry that falls out with the next push; none while the ring has room.
     pub(crate) fn leaving(&self, ring_entries: usize) -> Option<u64> {
-        if self.entries.len() < ring_entries { None } else { self.entries.front().map(|entry| entry.log_at) }
+        // With the newest of those that leave, all older ones leave as well.
+        let leaving = (self.entries.len() + 1).checked_sub(ring_entries.max(1))?;
+        self.entries.get(leaving.checked_sub(1)?).map(|entry| entry.log_at)
     }
 
     /// The entry of an ordinal, if it is still there.
     pub(crate) fn entry(&self, ordinal: u64) -> Option<&RingEntry> {
         self.entries.get(usize::try_from(ordinal.checked_sub(self.oldest())?).ok()?)
+    }
+
+    /// Whether an entry is not newer than what the ring holds.
+    pub(crate) fn knows(&self, entry: &Entry) -> bool {
+        !self.entries.is_empty() && entry.epoch == self.epoch && entry.seq <= self.head
+    }
+
+    /// Entries in the ring.
+    pub(crate) fn ring_len(&self) -> usize {
+        self.entries.len()
     }
 
     /// Sequence and epoch of an entry of the ring, or of the one before its oldest.

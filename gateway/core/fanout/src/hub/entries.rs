@@ -11,6 +11,7 @@ use wire::reply::{Notice, NoticeCode, Stamp, Subscribed, SubscribedExt};
 use super::{Hub, Now, Output, Pair};
 use crate::batch::{Batch, Entry, Item, Join};
 use crate::client::{ClientId, LogRange, Mode, SubState};
+use crate::limits::Limits;
 use crate::stream::SubRef;
 
 impl Hub {
@@ -33,11 +34,20 @@ impl Hub {
         let Some(stream) = self.streams.get_mut(entry.stream.index()).and_then(Option::as_deref_mut) else {
             return;
         };
+        if !stream.active && (stream.waiting.is_empty() || stream.knows(entry)) {
+            // On its way when this shard left the stream, or history that is here already.
+            return;
+        }
         let Some(at) = self.log.push(batch.frame(entry.frame)) else {
             // A frame that outgrows the log: its readers are served from the data instead.
             return self.handle_unlogged(entry, batch);
         };
-        let leaving = stream.leaving(self.limits.ring_entries);
+        let room = self.limits.ring_entries;
+        let over = self.ring_entries > self.limits.ring_entries_total
+            && stream.ring_len() > Limits::RING_ENTRIES_MIN;
+        // One less than there are, so that this entry pushes out two.
+        let room = if over { room.min(stream.ring_len() - 1) } else { room };
+        let leaving = stream.leaving(room);
         if let Some(leaving) = leaving.filter(|&leaving| leaving >= self.oldest_unwritten()) {
             self.lag_before(entry.stream, leaving);
         }
@@ -45,7 +55,9 @@ impl Hub {
             return;
         };
         let end = at + u64::from(entry.frame.len);
-        stream.push(entry, batch, at..end, self.limits.ring_entries);
+        let before = stream.ring_len();
+        stream.push(entry, batch, at..end, room);
+        self.ring_entries = self.ring_entries + stream.ring_len() - before;
         let channel = stream.key.channel();
         let mut counts = [0; Channel::ALL.len()];
         counts[channel as usize] = 1;
@@ -97,9 +109,12 @@ impl Hub {
     fn handle_unlogged(&mut self, entry: &Entry, batch: &Batch) {
         let end = self.log.end();
         let stream = self.stream(entry.stream);
+        let before = stream.ring_len();
         stream.push(entry, batch, end..end, usize::MAX);
+        let added = stream.ring_len() - before;
         let readers: Vec<SubRef> = stream.readers().collect();
         let channel = stream.key.channel();
+        self.ring_entries += added;
         self.count(channel).fanned_out += readers.len() as u64;
         for SubRef { client, sub } in readers {
             if self.client(client).is_some_and(|client| client.subs[sub as usize].is_fed()) {
@@ -298,10 +313,12 @@ impl Hub {
             self.lag_live(client);
         }
         let stream = self.stream(id);
+        let forgotten = stream.ring_len();
         stream.forget();
         let (channel, readers) = (stream.key.channel(), stream.readers().count() as u64);
         // The hole counts as one entry for each of them.
         self.count(channel).fanned_out += readers;
+        self.ring_entries -= forgotten;
         self.note_idle(id, now);
     }
 
