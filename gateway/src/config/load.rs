@@ -137,6 +137,9 @@ fn parse_like(text: &str, default: &Value) -> Option<Value> {
         Value::Integer(_) => text.parse().ok().map(Value::Integer),
         Value::Float(_) => text.parse().ok().map(Value::Float),
         Value::Boolean(_) => text.parse().ok().map(Value::Boolean),
+        Value::Array(_) => {
+            Some(Value::Array(text.split(',').map(|one| Value::String(one.trim().into())).collect()))
+        }
         _ => Some(Value::String(text.into())),
     }
 }
@@ -150,7 +153,7 @@ fn set(table: &mut Table, path: &str, value: Value) {
     }
 }
 
-/// The settings as a TOML file with one comment per key.
+/// The settings as a TOML file.
 #[must_use]
 pub fn print(config: &Config) -> String {
     toml::to_string_pretty(config).expect("the settings are plain structs of plain values")

@@ -114,6 +114,8 @@ pub(crate) struct Client {
     pub(crate) heartbeats: bool,
     /// A heartbeat is due and nothing else is there to send.
     pub(crate) heartbeat_due: bool,
+    /// When it connected (monotonic).
+    pub(crate) connected: Nanos,
     /// When bytes were last handed to the socket (monotonic), or when it connected.
     pub(crate) last_sent: Nanos,
     /// When a closing client is given up (monotonic); set when its closing is first seen by the clock.
@@ -144,6 +146,7 @@ impl Client {
             blocked_since: None,
             heartbeats: false,
             heartbeat_due: false,
+            connected: now,
             last_sent: now,
             close_by: None,
             has_due: false,

@@ -17,6 +17,8 @@ pub struct ClientReport {
     pub connection_id: u64,
     /// Whether it opted in to the superset.
     pub ext: bool,
+    /// How long it is connected.
+    pub connected_for: Nanos,
     /// `live`, `lagging`, `closing`.
     pub mode: &'static str,
     /// Since when it lags, or zero; as an age.
@@ -84,6 +86,7 @@ impl Hub {
             id,
             connection_id: client.connection_id,
             ext: client.ext,
+            connected_for: now.mono.since(client.connected),
             mode: match client.mode {
                 Mode::Live => "live",
                 Mode::Lagging => "lagging",
