@@ -1,6 +1,6 @@
 //! Settings: one tree of structs. A file, then the environment, then flags are laid over the defaults.
 //!
-//! The doc comment of each field is what `gateway print-config` and `docs/settings.md` show. The types stop at `app.rs`.
+//! The doc comment of each field is what `docs/settings.md` shows. The types stop at `app.rs`.
 
 mod keys;
 mod load;

@@ -99,7 +99,7 @@ pub struct ShardSettings {
     pub limits: Limits,
     /// Bounds of what clients send.
     pub read_limits: ReadLimits,
-    /// How long a client may take for one frame.
+    /// The gateway's, as clients see it.
     pub version: &'static str,
 }
 

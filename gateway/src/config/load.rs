@@ -150,7 +150,7 @@ fn set(table: &mut Table, path: &str, value: Value) {
     }
 }
 
-/// The settings as a TOML file with one comment per key.
+/// The settings as a TOML file.
 #[must_use]
 pub fn print(config: &Config) -> String {
     toml::to_string_pretty(config).expect("the settings are plain structs of plain values")
@@ -187,7 +187,7 @@ mod tests {
         );
         assert_eq!(
             shown,
-            "feed.source = \"tcp://h:7\"\nfeed.sim.rate = 5.0\npublic.listen = \"127.0.0.1:1\"\nshards.count = 2\n"
+            "feed.sim.rate = 5.0\nfeed.source = \"tcp://h:7\"\npublic.listen = \"127.0.0.1:1\"\nshards.count = 2\n"
         );
     }
 

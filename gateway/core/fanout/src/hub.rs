@@ -92,6 +92,8 @@ pub struct Hub {
     /// Where the scan for heartbeats and stalls goes on.
     scan_at: usize,
     stats: HubStats,
+    /// Errors answered so far, several per request where several symbols are wrong.
+    refusals: u64,
     scratch: Scratch,
 }
 
@@ -133,6 +135,7 @@ impl Hub {
             idle: BTreeSet::new(),
             scan_at: 0,
             stats: HubStats::default(),
+            refusals: 0,
             scratch: Scratch::default(),
         }
     }
@@ -223,8 +226,8 @@ impl Hub {
         self.answered(id);
     }
 
-    /// What is due by time: heartbeats, stalled clients, idle streams. Looks at a part of the clients per call, so that
-    /// calling it every ten milliseconds sees each client ten times a second.
+    /// What is due by time: heartbeats, stalled clients, idle streams. Looks at a tenth of the clients per call: called every
+    /// 50 ms it sees each client twice a second.
     pub fn handle_timeout(&mut self, now: Now) {
         let share = self.clients.len().div_ceil(10);
         for _ in 0..share {

@@ -29,10 +29,17 @@ impl Hub {
             return;
         }
         self.stats.requests += 1;
+        let refusals = self.refusals;
+        self.handle_request(id, payload, now);
+        // A request counts once, however many of its symbols are refused.
+        self.stats.requests_refused += u64::from(self.refusals > refusals);
+    }
+
+    fn handle_request(&mut self, id: ClientId, payload: &mut [u8], now: Now) {
         let request = match request::decode(payload) {
             Ok(request) => request,
             Err(error) => {
-                self.stats.requests_refused += 1;
+                self.refusals += 1;
                 let stamp = Stamp { time_in: now.wall, time_out: now.wall, req_id: None };
                 return self.answer(id, |out| reply::request_error(&error, stamp, out));
             }
@@ -81,7 +88,7 @@ impl Hub {
     }
 
     fn refuse(&mut self, id: ClientId, asked: Asked, text: &str, symbol: Option<&str>) {
-        self.stats.requests_refused += 1;
+        self.refusals += 1;
         let failure = Failure { text, method: Some(asked.method), symbol };
         self.answer(id, |out| reply::error(&failure, asked.stamp(), out));
     }
@@ -147,12 +154,14 @@ impl Hub {
     }
 
     /// Moves the pending ranges of a live client in front of its next answer.
-    fn hand_over_ranges(&mut self, id: ClientId) {
+    pub(super) fn hand_over_ranges(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(id.index()).and_then(Option::as_mut) else { return };
         if client.mode != Mode::Live || client.ranges.is_empty() {
             return;
         }
-        if !self.log.holds(client.ranges[0].start) {
+        let bytes: u64 = client.ranges.iter().map(|range| range.end - range.start).sum();
+        if !self.log.holds(client.ranges[0].start) || bytes > self.limits.write_bytes_max as u64 {
+            // Too much to be kept as bytes: it is merged when its turn comes.
             let written_to = client.ranges[0].start;
             return self.lag(id, written_to);
         }
