@@ -80,7 +80,7 @@ impl FeedLoss {
     }
 }
 
-/// Lines refused by reason, in the order of [`FeedRefusals::REASONS`].
+/// Lines refused by reason, in the order of [`FeedRefusals::iter`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FeedRefusals(pub [u64; FeedReject::REASONS.len() + 1]);
 

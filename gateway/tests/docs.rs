@@ -293,3 +293,11 @@ fn every_block_of_the_readme_that_looks_like_a_command_is_run_or_exempt() {
         "mark each block of README.md with `<!-- run: name -->` and run it in readme.sh"
     );
 }
+
+#[test]
+fn the_example_configuration_is_the_defaults_with_every_setting() {
+    let written: Table = toml::from_str(&read("deploy/gateway.toml")).expect("deploy/gateway.toml is toml");
+    let mut found = BTreeMap::new();
+    collect("", &written, &mut found);
+    assert_eq!(found, settings(), "deploy/gateway.toml must show every setting with its default");
+}

@@ -69,7 +69,7 @@ fn unknown(path: &str, value: &Value, known: &[(String, Value)]) -> String {
 
 /// The most similar of some names, if any is similar at all.
 pub(super) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    const SIMILAR: f64 = 0.6;
+    const SIMILAR: f64 = 0.8;
     let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
     let likeness = |candidate: &str| {
         strsim::jaro_winkler(name, candidate).max(0.95 * strsim::jaro_winkler(&last(name), &last(candidate)))

@@ -190,7 +190,7 @@ mod tests {
         );
         assert_eq!(
             shown,
-            "feed.source = \"tcp://h:7\"\nfeed.sim.rate = 5.0\npublic.listen = \"127.0.0.1:1\"\nshards.count = 2\n"
+            "feed.sim.rate = 5.0\nfeed.source = \"tcp://h:7\"\npublic.listen = \"127.0.0.1:1\"\nshards.count = 2\n"
         );
     }
 

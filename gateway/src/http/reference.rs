@@ -1,6 +1,7 @@
 //! Reference data that clients read before they subscribe, in the venue's REST envelope.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, UNIX_EPOCH};
 
 use hyper::StatusCode;
 use model::{Instrument, InstrumentId, Level, Scale};
@@ -36,10 +37,13 @@ pub(super) async fn answer_reference(name: &str, query: &str, state: &PublicStat
     answer(StatusCode::OK, "application/json", body.to_string())
 }
 
-/// Splits a query and decodes `%XX` and `+`; what is no UTF-8 is left out.
+/// Splits a query and decodes `%XX` and `+`. A value that cannot be decoded stays as it is written: it names nothing, and must
+/// not count as not asked for.
 fn parse_query(query: &str) -> BTreeMap<String, String> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.filter_map(|(key, value)| Some((decode(key)?, decode(value)?))).collect()
+    pairs
+        .filter_map(|(key, value)| Some((decode(key)?, decode(value).unwrap_or_else(|| value.into()))))
+        .collect()
 }
 
 fn decode(text: &str) -> Option<String> {
@@ -60,9 +64,8 @@ fn decode(text: &str) -> Option<String> {
 
 fn time(state: &PublicState) -> Value {
     let wall = state.clock.wall();
-    let mut text = Vec::new();
-    write_time_micros(wall, &mut text);
-    json!({ "unixtime": wall.0 / 1_000_000_000, "rfc1123": String::from_utf8_lossy(&text) })
+    let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_nanos(wall.0));
+    json!({ "unixtime": wall.0 / 1_000_000_000, "rfc1123": date })
 }
 
 fn system_status(state: &PublicState) -> Value {

@@ -268,6 +268,10 @@ impl Hub {
             let Some(one) = self.streams.get(stream.index()).and_then(Option::as_deref) else { continue };
             let (channel, readers) = (one.key.channel(), one.readers().collect::<Vec<_>>());
             for SubRef { client, .. } in readers {
+                if !stale && self.client(client).is_some_and(|client| client.ext) {
+                    // The update that made it fresh comes before the news that it is.
+                    self.hand_over_ranges(client);
+                }
                 let notice = Notice { channel: Some(channel), symbol: Some(&symbol), ..Notice::new(code) };
                 self.notify(client, &notice);
             }

@@ -232,7 +232,7 @@ impl Hub {
     }
 
     /// Moves the pending ranges of a live client in front of its next answer.
-    fn hand_over_ranges(&mut self, id: ClientId) {
+    pub(super) fn hand_over_ranges(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(id.index()).and_then(Option::as_mut) else { return };
         if client.mode != Mode::Live || client.ranges.is_empty() {
             return;

@@ -1,0 +1,99 @@
+//! A gateway in this process, on free ports.
+
+use std::net::SocketAddr;
+
+use gateway::app::App;
+use gateway::config::{Config, FeedSource};
+
+use super::client::Client;
+use super::http::{Answer, Samples, get};
+use super::wait_for;
+
+/// A running gateway; ends when it is dropped.
+#[derive(Debug)]
+pub struct Gateway {
+    app: Option<App>,
+    pub public: SocketAddr,
+    pub admin: SocketAddr,
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Settings for a test: free ports, two shards, whatever the machine, and a small market.
+pub fn settings() -> Config {
+    let mut config = Config::default();
+    let free = SocketAddr::from(([127, 0, 0, 1], 0));
+    (config.public.listen, config.admin.listen) = (free, free);
+    config.shards.count = 2;
+    config.feed.sim.symbols = 4;
+    config.feed.sim.rate = 400.0;
+    config.feed.sim.depth = 50;
+    config
+}
+
+/// The same with a feed over TCP.
+pub fn settings_of(feed: SocketAddr) -> Config {
+    let mut config = settings();
+    config.feed.source = FeedSource::Tcp(feed.to_string());
+    // A test's own feed has nothing to say while the test looks at something.
+    config.feed.silence_ms = 60_000;
+    config
+}
+
+impl Gateway {
+    pub fn start(config: Config) -> Self {
+        assert_eq!(config.problems(), Vec::<String>::new());
+        let app = App::start(config).expect("free ports are to be had");
+        Self { public: app.public, admin: app.admin, app: Some(app) }
+    }
+
+    /// A gateway that is ready to serve.
+    pub fn start_ready(config: Config) -> Self {
+        let gateway = Self::start(config);
+        gateway.wait_ready();
+        gateway
+    }
+
+    /// Waits until every instrument is fresh.
+    pub fn wait_ready(&self) {
+        wait_for("the gateway to be ready", || {
+            let ready = self.readiness().status == 200;
+            (ready && self.samples().one("gateway_instruments_stale") == 0).then_some(())
+        });
+    }
+
+    pub fn stop(&mut self) {
+        if let Some(app) = self.app.take() {
+            app.stop();
+        }
+    }
+
+    pub fn readiness(&self) -> Answer {
+        get(self.admin, "/readyz")
+    }
+
+    pub fn samples(&self) -> Samples {
+        let page = get(self.admin, "/metrics");
+        assert_eq!(page.status, 200, "{}", page.body);
+        Samples::parse(&page.body)
+    }
+
+    /// Waits until the counts are as wanted, and returns them.
+    pub fn wait_samples(&self, what: &str, is_so: impl Fn(&Samples) -> bool) -> Samples {
+        wait_for(what, || Some(self.samples()).filter(&is_so))
+    }
+
+    /// A client that did not opt in.
+    pub fn client(&self) -> Client {
+        Client::connect(self.public, "/v2")
+    }
+
+    /// A client that opted in to the superset.
+    pub fn ext_client(&self) -> Client {
+        Client::connect(self.public, "/v2?ext=1")
+    }
+}
