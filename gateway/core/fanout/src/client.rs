@@ -5,6 +5,7 @@ use wire::close::CloseCode;
 use wire::reply::Terms;
 use wire::request::ReqId;
 
+use crate::planted::{self, Bug};
 use crate::terms::Rate;
 
 /// Number of a client within its shard; used again after [`crate::Hub::handle_disconnect`].
@@ -92,7 +93,8 @@ impl Sub {
 
     /// Whether it may be sent something now.
     pub(crate) fn is_due(&self, now: Nanos) -> bool {
-        self.state == SubState::Active && !self.paused && (self.terms.interval_ms == 0 || self.due <= now)
+        let paused = self.paused && !planted::is(Bug::PauseIgnored);
+        self.state == SubState::Active && !paused && (self.terms.interval_ms == 0 || self.due <= now)
     }
 }
 

@@ -23,6 +23,8 @@ mod limits;
 mod log;
 mod merge;
 mod older;
+#[doc(hidden)]
+pub mod planted;
 mod stats;
 mod stream;
 mod terms;

@@ -6,6 +6,7 @@
 
 use model::{Level, Price, Qty, Side, WindowChange};
 
+use crate::planted::{self, Bug};
 use crate::stream::{RingData, Stream};
 
 /// What is known of one price so far.
@@ -61,7 +62,8 @@ impl Merger {
         let last_of = |run: &[Touched]| (run[0].was, run[run.len() - 1]);
         for run in self.touched.chunk_by(|a, b| a.price == b.price) {
             let (was, last) = last_of(run);
-            if was && !last.is {
+            let is_told = last.qty == Qty::ZERO || !planted::is(Bug::LevelLeaked);
+            if was && !last.is && is_told {
                 result.push(Level { price: last.price, qty: Qty::ZERO });
             }
         }

@@ -11,6 +11,7 @@ use model::{
 use crate::batch::{Batch, Entry, EntryData, Join};
 use crate::client::ClientId;
 use crate::older::Older;
+use crate::planted::{self, Bug};
 
 /// An entry of the ring.
 #[derive(Clone, Copy, Debug)]
@@ -138,8 +139,10 @@ impl Stream {
         });
         (self.epoch, self.head) = (entry.epoch, entry.seq);
         self.published += 1;
-        self.merged.clear();
-        self.merged_bytes.clear();
+        if !planted::is(Bug::MergeOutdated) {
+            self.merged.clear();
+            self.merged_bytes.clear();
+        }
     }
 
     fn evict(&mut self) {
@@ -157,7 +160,9 @@ impl Stream {
         if let RingData::Book { bids, .. } = entry.data {
             for (index, change) in self.changes.drain(..entry.change_count()).enumerate() {
                 let side = if index < bids as usize { Side::Bid } else { Side::Ask };
-                self.older.fold(side, ordinal, &change);
+                if !planted::is(Bug::OlderForgotten) {
+                    self.older.fold(side, ordinal, &change);
+                }
             }
         }
     }
@@ -266,7 +271,9 @@ impl Stream {
 
     /// Ordinal of what a client was sent that stands at `(epoch, seq)`, when every entry after it is still there.
     pub(crate) fn locate(&self, epoch: Epoch, seq: Sequence) -> Option<u64> {
-        if (epoch, seq) == (self.epoch, self.head) {
+        let epoch = if planted::is(Bug::EpochIgnoredOnResume) { self.epoch } else { epoch };
+        let is_future = epoch == self.epoch && seq > self.head;
+        if (epoch, seq) == (self.epoch, self.head) || (is_future && planted::is(Bug::FutureBelieved)) {
             return Some(self.published);
         }
         // A client of another gateway may stand between two entries: what it has is what the earlier one left.

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use fanout::planted::{self, Bug};
 use fanout::{Batch, ChangeSpan, Entry, EntryData, FrameSpan, Item, Join};
 use market::Market;
 use model::{
@@ -88,7 +89,9 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
         if !epoch_changed && seq <= state.last {
             return None;
         }
-        Some(Link::Next { seq, prev: state.last, epoch: epoch_changed.then_some(epoch), merged: 1 })
+        let instrument_prev = Sequence(seq.0.saturating_sub(1));
+        let prev = if planted::is(Bug::PrevOfInstrument) { instrument_prev } else { state.last };
+        Some(Link::Next { seq, prev, epoch: epoch_changed.then_some(epoch), merged: 1 })
     }
 
     /// A book changed: one entry per depth in use whose window it touches.
@@ -239,7 +242,7 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
         let mut before: Option<(Epoch, Sequence)> = None;
         for one in market.trades(id) {
             // Of the oldest only the one before it is unknown; nobody can stand there.
-            let (epoch, prev) = before.unwrap_or((one.epoch, Sequence(one.seq.0.saturating_sub(1))));
+            let (epoch, prev) = before.unwrap_or_else(|| (one.epoch, Sequence(one.seq.0.saturating_sub(1))));
             let link = Link::Next {
                 seq: one.seq,
                 prev,

@@ -12,6 +12,7 @@ use super::{Hub, Now, Output, Pair};
 use crate::batch::{Batch, Entry, Item, Join};
 use crate::client::{ClientId, LogRange, Mode, SubState};
 use crate::limits::Limits;
+use crate::planted::{self, Bug};
 use crate::stream::SubRef;
 
 impl Hub {
@@ -63,10 +64,14 @@ impl Hub {
         counts[channel as usize] = 1;
         let range =
             LogRange { start: at, end, ts_publish: batch.ts_publish, ts_event: entry.ts_event, counts };
-        self.stats.channel(channel).fanned_out += (stream.subscribers.len() + stream.held.len()) as u64;
+        let held = if planted::is(Bug::HeldUncounted) { 0 } else { stream.held.len() };
+        self.stats.channel(channel).fanned_out += (stream.subscribers.len() + held) as u64;
         for &SubRef { client: id, .. } in &stream.subscribers {
             let Some(client) = self.clients[id.index()].as_mut() else { continue };
-            if client.mode != Mode::Live {
+            if client.mode == Mode::Lagging && planted::is(Bug::LagQueued) {
+                client.out.extend_from_slice(batch.frame(entry.frame));
+            }
+            if client.mode != Mode::Live || (client.queued && planted::is(Bug::EntryDropped)) {
                 continue;
             }
             if !client.push_range(range, self.limits.ranges_max) {
@@ -165,6 +170,9 @@ impl Hub {
         if let SubState::Subscribing { req_id, time_in, .. } = state {
             let stamp = Stamp { time_in, time_out: now.wall, req_id };
             self.acknowledge(id, sub, join, recovered, stamp);
+        } else if planted::is(Bug::AcknowledgedTwice) {
+            let stamp = Stamp { time_in: now.wall, time_out: now.wall, req_id: None };
+            self.acknowledge(id, sub, join, recovered, stamp);
         }
         if let (Some(point), Some(ordinal)) = (point, found) {
             self.go_on_from(id, sub, point, ordinal);
@@ -188,7 +196,7 @@ impl Hub {
         (one.cursor_epoch, one.cursor_seq) = point;
         client.has_due = true;
         let channel = StreamKey::from(one.stream).channel();
-        self.count(channel).fanned_out += missed;
+        self.count(channel).fanned_out += if planted::is(Bug::ResumeUncounted) { 0 } else { missed };
         self.make_dirty(id);
     }
 

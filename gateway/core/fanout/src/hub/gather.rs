@@ -9,6 +9,7 @@ use wire::ws::{Opcode, write_frame};
 
 use super::Hub;
 use crate::client::{ClientId, Mode, Sub};
+use crate::planted::{self, Bug};
 use crate::stream::{Merged, RingData, RingEntry, Stream};
 
 /// Where a frame of a catch-up ends, and what holds once it is handed to the socket.
@@ -113,7 +114,7 @@ impl Hub {
         }
         let Some(pair) = stream.key.instrument().and_then(|id| self.pairs.get(id.index())) else { return };
         let Some(&RingEntry { data: RingData::Book { checksum, .. }, ts_event, .. }) =
-            stream.entry(stream.published)
+            stream.entry(if planted::is(Bug::ChecksumStale) { stream.oldest() } else { stream.published })
         else {
             return;
         };
@@ -215,7 +216,7 @@ impl Hub {
         if lost > 0 {
             let gap = Mark::gap(stream, sub, lost);
             let key = stream.key;
-            if writing.ext {
+            if writing.ext && !planted::is(Bug::GapUntold) {
                 self.write_notice(NoticeCode::Gap, key, (sub.cursor_seq, gap.seq), None, lost, writing);
             }
             writing.mark(gap);
@@ -226,6 +227,10 @@ impl Hub {
             return true;
         };
         for (ordinal, start, end, entry) in stream.changes_after(at.cursor) {
+            let is_trade = matches!(entry.data, RingData::Trade(_));
+            if is_trade && ordinal < stream.published && planted::is(Bug::TradesMerged) {
+                continue;
+            }
             // The frame of the log says a new epoch only once, in an entry that may be lost; and its `prev` is the entry before it.
             let is_plain = entry.epoch == at.cursor_epoch && entry.prev == at.cursor_seq;
             if is_plain && entry.log_end > entry.log_at && self.log.holds(entry.log_at) {
@@ -342,7 +347,8 @@ impl Mark {
         let ordinal = sub.cursor + lost;
         let seq = stream.entry(ordinal + 1).map_or(stream.head, |entry| entry.prev);
         // The epoch stays that of what was sent last, so that a new one is told with the next entry.
-        Self { end: 0, sub: 0, ordinal, seq, epoch: sub.cursor_epoch, merged: 0, dropped: lost }
+        let dropped = if planted::is(Bug::GapCountedAsWritten) { 0 } else { lost };
+        Self { end: 0, sub: 0, ordinal, seq, epoch: sub.cursor_epoch, merged: 0, dropped }
     }
 
     /// Everything up to one entry, in one message.
@@ -354,10 +360,12 @@ impl Mark {
 
 /// The link of a message that brings a subscription to the head.
 fn link(stream: &Stream, sub: &Sub, ext: bool) -> Link {
+    let stream_prev = stream.entry(stream.published).filter(|_| planted::is(Bug::PrevOfStream));
+    let is_told = stream.epoch != sub.cursor_epoch && !planted::is(Bug::EpochUntold);
     Link::Next {
         seq: stream.head,
-        prev: sub.cursor_seq,
-        epoch: (stream.epoch != sub.cursor_epoch).then_some(stream.epoch),
+        prev: stream_prev.map_or(sub.cursor_seq, |newest| newest.prev),
+        epoch: is_told.then_some(stream.epoch),
         merged: if ext { u32::try_from(stream.published - sub.cursor).unwrap_or(u32::MAX) } else { 1 },
     }
 }

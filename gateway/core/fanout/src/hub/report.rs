@@ -23,7 +23,7 @@ pub struct ClientReport {
     pub mode: &'static str,
     /// Since when it lags, or zero; as an age.
     pub lagging_for: Nanos,
-    /// Age of its oldest unsent entry.
+    /// Age of its oldest unsent entry; at least that, when the oldest is gone.
     pub lag_age: Nanos,
     /// Entries not sent yet.
     pub lag_entries: u64,
@@ -106,7 +106,9 @@ impl Hub {
             }
             if let Some(stream) = self.streams[sub.stream.index()].as_deref() {
                 report.lag_entries += stream.published - sub.cursor;
-                report.lag_age = report.lag_age.max(stream.lag_age(sub.cursor, now.wall));
+                // Of entries that are gone all that is known is that they are older than those that are there.
+                let known = sub.cursor.max(stream.oldest() - 1);
+                report.lag_age = report.lag_age.max(stream.lag_age(known, now.wall));
             }
         }
         report

@@ -6,6 +6,7 @@ use wire::request::{self, ChannelParams, Method, Params, ReqId, Target};
 
 use super::{Hub, Now};
 use crate::client::{Client, ClientId, Mode, Sub, SubState};
+use crate::planted::{self, Bug};
 use crate::stream::{Stream, SubRef};
 
 /// What a request is answered with, whatever comes of it.
@@ -256,7 +257,7 @@ impl Hub {
         let Some(client) = self.client(id) else { return };
         let sub = client.subs[position];
         let has_cursor = client.mode == Mode::Lagging || !sub.is_fed();
-        if has_cursor && sub.state == SubState::Active {
+        if has_cursor && sub.state == SubState::Active && !planted::is(Bug::DiscardUncounted) {
             let stream = self.stream(sub.stream);
             let (channel, pending) = (stream.key.channel(), stream.published - sub.cursor);
             self.count(channel).discarded += pending;

@@ -7,6 +7,7 @@ use wire::request::Delivery;
 
 use super::{Hub, Now};
 use crate::client::{ClientId, Mode, SubState};
+use crate::planted::{self, Bug};
 use crate::terms::Rate;
 
 impl Hub {
@@ -98,6 +99,7 @@ impl Hub {
                 sub.terms.policy == Policy::Disconnect && sub.state == SubState::Active && !sub.paused;
             limited
                 && (stream.published - sub.cursor > sub.terms.max_lag_entries
+                    || (stream.published > sub.cursor && planted::is(Bug::DisconnectHasty))
                     || stream.lag_age(sub.cursor, wall) > Nanos::from_millis(sub.terms.max_lag_ms))
         });
         if over && client.mode == Mode::Lagging {

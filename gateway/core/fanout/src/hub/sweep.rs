@@ -6,6 +6,7 @@ use wire::ws::{Opcode, write_frame};
 use super::{Hub, Now, Output, Sink, Written};
 use crate::client::{ClientId, LogRange, Mode};
 use crate::log::ByteLog;
+use crate::planted::{self, Bug};
 
 impl Hub {
     /// Visits up to `visits` dirty clients; returns how many. The caller looks into the engine's lane again before the next
@@ -201,7 +202,12 @@ impl Hub {
             if left < len {
                 written_to = frame_end(&self.log, range, left);
                 let rest = self.log.read(range.start + left, written_to);
-                client.out.extend_from_slice(rest);
+                if !planted::is(Bug::RestForgotten) {
+                    client.out.extend_from_slice(rest);
+                }
+                if planted::is(Bug::EntryRepeated) {
+                    written_to = range.start;
+                }
                 break;
             }
             left -= len;
@@ -255,6 +261,8 @@ impl Hub {
         }
         // What fell out of the ring was sent: whoever was not sent an entry began to lag before it fell out.
         let ordinal = stream.ordinal_before(written_to).max(stream.oldest() - 1);
+        let off = u64::from(planted::is(Bug::CursorOffByOne));
+        let ordinal = (ordinal + off).min(stream.published);
         if ordinal > sub.cursor {
             sub.cursor = ordinal;
             (sub.cursor_seq, sub.cursor_epoch) = stream.place(ordinal);
