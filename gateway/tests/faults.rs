@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use feed_sim::{Arrivals, Fault, Server, ServerConfig, ServerHandle, SimulatorConfig, SourceConfig};
-use model::Nanos;
+use model::{Epoch, Nanos};
 use support::client::Client;
 use support::gateway::{Gateway, settings_of};
 use support::http::Samples;
@@ -229,11 +229,42 @@ fn who_subscribes_while_data_is_stale_is_told_so() {
     assert_eq!(clients[1].view.notice_codes("book", "BTC/USD"), ["stale"]);
     feed.tell_books();
     let truth = &feed.truths()["BTC/USD"];
-    for client in &mut clients {
-        client.wait("what is stale to be fresh", |view| view.pair("BTC/USD") == "online");
+    clients[0].wait("what is stale to be fresh", |view| view.pair("BTC/USD") == "online");
+    // Whoever reads that it is fresh has read what made it so.
+    clients[1]
+        .wait("what is stale to be fresh", |view| view.notice_codes("book", "BTC/USD") == ["stale", "fresh"]);
+    for client in &clients {
         let one = &client.view.books["BTC/USD"];
         assert!((one.seq, &one.book) == (truth.seq, &truth.book.top(25)));
     }
     assert_eq!(clients[0].view.notices, Vec::<serde_json::Value>::new());
-    assert_eq!(clients[1].view.notice_codes("book", "BTC/USD"), ["stale", "fresh"]);
+}
+
+#[test]
+fn a_restarted_feed_with_other_books_is_told_to_deep_subscribers_as_updates() {
+    let source = |seed| {
+        let symbols = SYMBOLS.len();
+        let simulator =
+            SimulatorConfig { symbols, seed, depth: 1_500, epoch: Epoch(seed), ..SimulatorConfig::default() };
+        SourceConfig::Simulator(simulator)
+    };
+    let mut feed = TapeFeed::open(&source(1));
+    let gateway = Gateway::start(settings_of(feed.address()));
+    feed.begin();
+    gateway.wait_ready();
+    let mut clients = [gateway.client(), gateway.ext_client()];
+    for client in &mut clients {
+        client.follow(&SYMBOLS, 1_000);
+    }
+    feed.restart(&source(2));
+    feed.begin();
+    let truths = feed.truths();
+    for client in &mut clients {
+        client.wait("the new books", |view| SYMBOLS.iter().all(|one| view.pairs[*one].len() == 3));
+        for (symbol, truth) in &truths {
+            assert!(client.view.books[symbol].book == truth.book.top(1_000), "{symbol}");
+        }
+        assert_eq!((client.view.snapshots, client.closed), (SNAPSHOTS, None));
+    }
+    gateway.samples().check_conserved();
 }

@@ -64,6 +64,8 @@ impl Gateway {
             let ready = self.readiness().status == 200;
             (ready && self.samples().one("gateway_instruments_stale") == 0).then_some(())
         });
+        // Shards count before they take what the engine posted: who counts once more knows what made the gateway ready.
+        self.samples();
     }
 
     pub fn stop(&mut self) {
