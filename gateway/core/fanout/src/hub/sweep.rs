@@ -18,6 +18,7 @@ impl Hub {
             if let Some(client) = self.client(id) {
                 client.queued = false;
                 self.visit(id, sink);
+                self.close_flooders();
             }
         }
         visits
