@@ -1,6 +1,6 @@
 //! Feeds: where market data comes from, behind one boundary.
 //!
-//! A [`Source`] gives bytes; a thread splits them into lines, decodes them and sends batches of events to the engine. It reconnects
+//! A source gives bytes; a thread splits them into lines, decodes them and sends batches of events to the engine. It reconnects
 //! with backoff and never decides what a gap means: that is the market's.
 
 mod local;

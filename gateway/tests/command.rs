@@ -266,6 +266,11 @@ fn sigint_does_the_same() {
 fn a_client_that_does_not_read_does_not_hold_up_the_end() {
     let mut running = Running::start(&[]);
     drop(running.client());
+    support::wait_for("the gateway to be ready", || {
+        (get(running.admin, "/readyz").status == 200).then_some(())
+    });
+    // Shards count before they take what the engine posted: who counts once more knows what made the gateway ready.
+    get(running.admin, "/metrics");
     let mut socket = support::socket::Socket::connect_narrow(running.public, "/v2");
     let symbols = ["BTC/USD", "ETH/USD", "SOL/USD"];
     let params = json!({ "channel": "book", "symbol": symbols, "depth": 1000 });

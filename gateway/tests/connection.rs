@@ -32,7 +32,7 @@ fn a_quiet_subscriber_gets_a_heartbeat_a_second_and_others_get_none() {
     let mut feed = TapeFeed::open(&SourceConfig::Simulator(simulator));
     let gateway = Gateway::start(settings_of(feed.address()));
     feed.begin();
-    gateway.wait_ready();
+    gateway.wait_ready(1);
     let mut idle = gateway.client();
     let mut subscriber = gateway.client();
     subscriber.subscribe(json!({ "channel": "trade", "symbol": ["BTC/USD"] }));
@@ -144,6 +144,30 @@ fn who_asks_without_reading_is_closed_with_1008() {
     });
     assert_eq!(socket.closing(), (1008, "answers are not read".to_owned()));
     scene.check_canary();
+}
+
+/// The answers to one request outgrow their bound between two of its symbols.
+#[test]
+fn a_flood_of_acknowledgements_ends_only_the_connection_that_asked_for_it() {
+    const MANY: usize = 200;
+    let simulator = SimulatorConfig { symbols: MANY, depth: 20, ..SimulatorConfig::default() };
+    let mut feed = TapeFeed::open(&SourceConfig::Simulator(simulator));
+    let mut config = settings_of(feed.address());
+    config.limits.control_bytes_max = 16 << 10;
+    // All in one shard, so that what goes wrong there is seen.
+    config.shards.count = 1;
+    let gateway = Gateway::start(config);
+    feed.begin();
+    gateway.wait_ready(MANY);
+    let mut neighbour = gateway.client();
+    neighbour.subscribe(json!({ "channel": "ticker", "symbol": ["BTC/USD"] }));
+    let mut socket = Socket::connect_narrow(gateway.public, "/v2");
+    let params = json!({ "channel": "book", "symbol": feed.symbols() });
+    socket.send_text(&json!({ "method": "subscribe", "params": params }).to_string());
+    assert_eq!(socket.closing(), (1008, "answers are not read".to_owned()));
+    let heartbeats = neighbour.view.heartbeats;
+    neighbour.wait("a sign of life", |view| view.heartbeats > heartbeats);
+    gateway.samples().check_conserved();
 }
 
 #[test]

@@ -5,11 +5,12 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use feed_sim::{Arrivals, Fault, Server, ServerConfig, ServerHandle, SimulatorConfig, SourceConfig};
-use model::Nanos;
+use model::{Epoch, Nanos};
 use support::client::Client;
 use support::gateway::{Gateway, settings_of};
 use support::http::Samples;
@@ -216,7 +217,7 @@ fn who_subscribes_while_data_is_stale_is_told_so() {
     let mut feed = TapeFeed::open(&SourceConfig::Simulator(simulator));
     let gateway = Gateway::start(settings_of(feed.address()));
     feed.begin();
-    gateway.wait_ready();
+    gateway.wait_ready(1);
     feed.lose(20);
     feed.step(1);
     gateway.wait_samples("the hole to be seen", |samples| samples.one("gateway_instruments_stale") == 1);
@@ -229,11 +230,46 @@ fn who_subscribes_while_data_is_stale_is_told_so() {
     assert_eq!(clients[1].view.notice_codes("book", "BTC/USD"), ["stale"]);
     feed.tell_books();
     let truth = &feed.truths()["BTC/USD"];
-    for client in &mut clients {
-        client.wait("what is stale to be fresh", |view| view.pair("BTC/USD") == "online");
+    clients[0].wait("what is stale to be fresh", |view| view.pair("BTC/USD") == "online");
+    // Whoever reads that it is fresh has read what made it so.
+    clients[1]
+        .wait("what is stale to be fresh", |view| view.notice_codes("book", "BTC/USD") == ["stale", "fresh"]);
+    for client in &clients {
         let one = &client.view.books["BTC/USD"];
         assert!((one.seq, &one.book) == (truth.seq, &truth.book.top(25)));
     }
     assert_eq!(clients[0].view.notices, Vec::<serde_json::Value>::new());
-    assert_eq!(clients[1].view.notice_codes("book", "BTC/USD"), ["stale", "fresh"]);
+}
+
+/// Many deep books of other contents at once are more than is kept for a client as bytes: it is caught up, not given up.
+#[test]
+fn a_restarted_feed_with_other_books_is_told_as_updates_however_deep() {
+    const MANY: usize = 20;
+    let source = |seed| {
+        let epoch = Epoch(seed);
+        let simulator =
+            SimulatorConfig { symbols: MANY, seed, depth: 1_500, epoch, ..SimulatorConfig::default() };
+        SourceConfig::Simulator(simulator)
+    };
+    let mut feed = TapeFeed::open(&source(1));
+    let gateway = Gateway::start(settings_of(feed.address()));
+    feed.begin();
+    gateway.wait_ready(MANY);
+    let symbols = feed.symbols();
+    let symbols: Vec<&str> = symbols.iter().map(String::as_str).collect();
+    let mut clients = [gateway.client(), gateway.ext_client()];
+    for client in &mut clients {
+        client.follow(&symbols, 1_000);
+    }
+    feed.restart(&source(2));
+    feed.begin();
+    let truths: BTreeMap<_, _> =
+        feed.truths().into_iter().map(|(symbol, truth)| (symbol, truth.book.top(1_000))).collect();
+    for client in &mut clients {
+        let is_new = |view: &View| symbols.iter().all(|one| view.books[*one].book == truths[*one]);
+        client.wait("the new books", is_new);
+        assert_eq!((client.view.snapshots, client.closed), (1 + 2 * MANY as u64, None));
+    }
+    gateway.wait_samples("everybody to be caught up", |samples| samples.one("gateway_clients_lagging") == 0);
+    gateway.samples().check_conserved();
 }

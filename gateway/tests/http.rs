@@ -114,7 +114,7 @@ fn depth_is_the_book_that_clients_are_sent() {
     let mut feed = quiet_feed();
     let gateway = Gateway::start(settings_of(feed.address()));
     feed.begin();
-    gateway.wait_ready();
+    gateway.wait_ready(SYMBOLS.len());
     let truth = feed.truths()["BTC/USD"].book.clone();
     let answer = result(&gateway, "/0/public/Depth?pair=BTC/USD&count=10");
     assert_eq!(keys(&answer["BTC/USD"]), ["asks", "bids"]);
@@ -303,7 +303,7 @@ fn readiness_follows_the_feed_and_liveness_does_not() {
     client.wait("the status", |view| !view.statuses.is_empty());
     assert_eq!(result(&gateway, "/0/public/SystemStatus")["status"], "maintenance");
     feed.begin();
-    gateway.wait_ready();
+    gateway.wait_ready(SYMBOLS.len());
     assert_eq!(ready(), (200, "ready\n".to_owned()));
     client.wait("the venue", |view| view.statuses == ["maintenance", "online"]);
     feed.status(FeedStatus::PostOnly);

@@ -16,7 +16,8 @@ const SYMBOLS: [&str; 4] = ["BTC/USD", "ETH/USD", "SOL/USD", "XRP/USD"];
 const RING: usize = 64;
 
 fn post(gateway: &Gateway, path: &str) -> Answer {
-    let request = format!("POST {path} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    let request =
+        format!("POST {path} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
     ask(gateway.admin, &request)
 }
 
@@ -66,10 +67,16 @@ fn the_client_that_lags_stands_first_by_age_entries_and_drops() {
         let list = shown(&gateway, &format!("/clients?by={by}"));
         assert_eq!(list.as_array().map(Vec::len), Some(3), "{list}");
         let first = &list[0];
-        assert_eq!((&first["id"], &first["mode"], &first["ext"]), (&json!(id), &json!("lagging"), &json!(true)));
+        assert_eq!(
+            (&first["id"], &first["mode"], &first["ext"]),
+            (&json!(id), &json!("lagging"), &json!(true))
+        );
         assert_eq!(first["subscriptions"], 8, "{first}");
         assert_eq!(first["address"], socket.stream().local_addr().unwrap().to_string());
-        assert!(first["lagging_s"].as_f64() > Some(0.0) && first["connected_s"].as_f64() > Some(0.0), "{first}");
+        assert!(
+            first["lagging_s"].as_f64() > Some(0.0) && first["connected_s"].as_f64() > Some(0.0),
+            "{first}"
+        );
         // What a client costs that does not read: the rest of a frame.
         assert!(first["held_bytes"].as_u64() < Some(20_000), "{first}");
         let key = if by == "age" { "lag_age_s" } else { "lag_entries" };
@@ -99,14 +106,21 @@ fn one_client_is_shown_with_its_subscriptions() {
     client.subscribe(json!({
         "channel": "book", "symbol": ["BTC/USD"], "depth": 25, "interval_ms": 200, "max_bytes_per_s": 90_000,
     }));
-    client.subscribe(json!({ "channel": "ohlc", "symbol": ["BTC/USD"], "interval": 5, "policy": "disconnect" }));
-    client.send(&json!({ "method": "pause", "params": { "channel": "ohlc", "symbol": ["BTC/USD"], "interval": 5 } }));
+    client.subscribe(
+        json!({ "channel": "ohlc", "symbol": ["BTC/USD"], "interval": 5, "policy": "disconnect" }),
+    );
+    client.send(
+        &json!({ "method": "pause", "params": { "channel": "ohlc", "symbol": ["BTC/USD"], "interval": 5 } }),
+    );
     client.wait("the pause", |view| view.answers.last().is_some_and(|one| one["method"] == "pause"));
     let one = shown(&gateway, &format!("/clients/{}", client.view.connection));
     assert_eq!((&one["id"], &one["max_bytes_per_s"]), (&json!(client.view.connection), &json!(90_000)));
     let of = |channel: &str| {
         let all = one["subscriptions"].as_array().expect("a list");
-        all.iter().find(|sub| sub["channel"] == channel).unwrap_or_else(|| panic!("no {channel}: {one}")).clone()
+        all.iter()
+            .find(|sub| sub["channel"] == channel)
+            .unwrap_or_else(|| panic!("no {channel}: {one}"))
+            .clone()
     };
     let expect = |channel: &str, expected: Value| {
         let mut sub = of(channel);
@@ -115,18 +129,27 @@ fn one_client_is_shown_with_its_subscriptions() {
         assert!(keys.remove("lag_entries").is_some_and(|lag| lag.is_u64()));
         assert_eq!(sub, expected);
     };
-    expect("book", json!({
-        "channel": "book", "symbol": "BTC/USD", "variant": { "depth": 25 }, "state": "active", "policy": "conflate",
-        "interval_ms": 200, "paused": false,
-    }));
-    expect("ohlc", json!({
-        "channel": "ohlc", "symbol": "BTC/USD", "variant": { "interval": 5 }, "state": "active",
-        "policy": "disconnect", "interval_ms": 0, "paused": true,
-    }));
-    expect("instrument", json!({
-        "channel": "instrument", "symbol": "", "variant": {}, "state": "active", "policy": "latest",
-        "interval_ms": 0, "paused": false,
-    }));
+    expect(
+        "book",
+        json!({
+            "channel": "book", "symbol": "BTC/USD", "variant": { "depth": 25 }, "state": "active", "policy": "conflate",
+            "interval_ms": 200, "paused": false,
+        }),
+    );
+    expect(
+        "ohlc",
+        json!({
+            "channel": "ohlc", "symbol": "BTC/USD", "variant": { "interval": 5 }, "state": "active",
+            "policy": "disconnect", "interval_ms": 0, "paused": true,
+        }),
+    );
+    expect(
+        "instrument",
+        json!({
+            "channel": "instrument", "symbol": "", "variant": {}, "state": "active", "policy": "latest",
+            "interval_ms": 0, "paused": false,
+        }),
+    );
 }
 
 #[test]
@@ -194,7 +217,12 @@ fn what_is_wrong_with_an_order_is_said() {
             400,
             "Policy not supported, choose drop_oldest, drop_newest, disconnect",
         ),
-        ("POST", "/clients/9007199254740991/policy?channel=book&policy=conflate".into(), 404, "it may have gone"),
+        (
+            "POST",
+            "/clients/9007199254740991/policy?channel=book&policy=conflate".into(),
+            404,
+            "it may have gone",
+        ),
     ];
     for (method, path, status, text) in cases {
         let answer = if method == "GET" { get(gateway.admin, &path) } else { post(&gateway, &path) };
@@ -208,7 +236,8 @@ fn what_is_wrong_with_an_order_is_said() {
 fn streams_are_listed_by_their_subscribers() {
     let gateway = start();
     let mut clients: Vec<Client> = (0..3).map(|_| follower(&gateway)).collect();
-    clients[0].subscribe(json!({ "channel": "ohlc", "symbol": ["BTC/USD"], "interval": 5, "snapshot": false }));
+    clients[0]
+        .subscribe(json!({ "channel": "ohlc", "symbol": ["BTC/USD"], "interval": 5, "snapshot": false }));
     let list = shown(&gateway, "/streams?top=1000");
     let list = list.as_array().expect("a list");
     let count = |one: &Value| one["subscribers"].as_u64().expect("a count");
@@ -217,10 +246,17 @@ fn streams_are_listed_by_their_subscribers() {
     assert_eq!(list.iter().map(count).sum::<u64>(), 3 * (3 * 4 + 1) + 1);
     let candles: Vec<&Value> = list.iter().filter(|one| one["channel"] == "ohlc").collect();
     assert_eq!(candles.len(), 1);
-    assert_eq!((&candles[0]["symbol"], &candles[0]["variant"]), (&json!("BTC/USD"), &json!({ "interval": 5 })));
+    assert_eq!(
+        (&candles[0]["symbol"], &candles[0]["variant"]),
+        (&json!("BTC/USD"), &json!({ "interval": 5 }))
+    );
     wait_for("a ring to be full", || {
         let list = shown(&gateway, "/streams?top=1000");
-        let full = list.as_array().expect("a list").iter().find(|one| one["published"].as_u64() > Some(RING as u64))?;
+        let full = list
+            .as_array()
+            .expect("a list")
+            .iter()
+            .find(|one| one["published"].as_u64() > Some(RING as u64))?;
         assert_eq!(full["ring_entries"], RING, "{full}");
         Some(())
     });
@@ -235,8 +271,12 @@ fn nothing_of_it_is_on_the_public_listener() {
     for path in ["/clients".into(), format!("/clients/{id}"), "/streams".into(), "/metrics".into()] {
         assert_eq!(get(gateway.public, &path).status, 404, "{path}");
     }
-    for path in [format!("/clients/{id}/kick"), format!("/clients/{id}/policy?channel=book&policy=disconnect")] {
-        let request = format!("POST {path} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    for path in
+        [format!("/clients/{id}/kick"), format!("/clients/{id}/policy?channel=book&policy=disconnect")]
+    {
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        );
         let status = ask(gateway.public, &request).status;
         assert!(status == 404 || status == 405, "{path}: {status}");
     }

@@ -35,7 +35,8 @@ fn is_near(measured: f64, wanted: f64) -> bool {
 /// Stops the market and compares books with those of a client without limits.
 fn prove(feed: ServerHandle, reference: &mut Client, clients: &mut [Client]) {
     feed.stop();
-    let at_rest = |view: &support::view::View| SYMBOLS.iter().all(|symbol| view.pair(symbol) == "maintenance");
+    let at_rest =
+        |view: &support::view::View| SYMBOLS.iter().all(|symbol| view.pair(symbol) == "maintenance");
     reference.wait("the end of the market", at_rest);
     for client in clients {
         for symbol in SYMBOLS.iter().filter(|symbol| reference.view.books.contains_key(**symbol)) {
@@ -73,7 +74,8 @@ fn an_interval_is_kept_exactly_and_may_change() {
     client.send(&json!({
         "method": "configure", "params": { "channel": "book", "symbol": ["BTC/USD"], "interval_ms": 500 },
     }));
-    client.wait("new terms", |view| view.answers.last().is_some_and(|one| one["result"]["interval_ms"] == 500));
+    client
+        .wait("new terms", |view| view.answers.last().is_some_and(|one| one["result"]["interval_ms"] == 500));
     let updates = updates_within(&mut client, Duration::from_secs(5));
     println!("{updates} updates in 5 s at 500 ms");
     assert!((9..=11).contains(&updates), "{updates} updates in 5 s");

@@ -34,7 +34,7 @@ fn play(path: &str, depth: u64) -> Played {
     let mut feed = TapeFeed::recording(path);
     let gateway = Gateway::start(settings_of(feed.address()));
     feed.begin();
-    gateway.wait_ready();
+    gateway.wait_ready(feed.symbols().len());
     let mut client = gateway.client();
     client.subscribe(json!({ "channel": "instrument" }));
     client.subscribe(json!({ "channel": "book", "symbol": feed.symbols(), "depth": depth }));

@@ -14,7 +14,7 @@ use model::PairStatus;
 use serde_json::{Value, json};
 use support::book::Precision;
 use support::client::Client;
-use support::gateway::{Gateway, settings_of};
+use support::gateway::{Gateway, SYMBOLS, settings_of};
 use support::http::Samples;
 use support::socket::{Incoming, Socket};
 use support::tape::TapeFeed;
@@ -48,7 +48,7 @@ impl Scene {
         set(&mut config);
         let gateway = Gateway::start(config);
         feed.begin();
-        gateway.wait_ready();
+        gateway.wait_ready(SYMBOLS);
         let mut healthy = gateway.ext_client();
         let symbols = feed.symbols();
         healthy.follow(&symbols.iter().map(String::as_str).collect::<Vec<_>>(), 100);

@@ -51,7 +51,15 @@ impl Client {
         let (sender, inbox) = channel();
         let stream = socket.stream();
         let reader = thread::spawn(move || read(socket, &sender));
-        Self { stream, inbox, reader: Some(reader), view: View::default(), bytes: 0, pongs: Vec::new(), closed: None }
+        Self {
+            stream,
+            inbox,
+            reader: Some(reader),
+            view: View::default(),
+            bytes: 0,
+            pongs: Vec::new(),
+            closed: None,
+        }
     }
 
     pub fn send_frame(&mut self, opcode: u8, payload: &[u8]) {

@@ -9,6 +9,9 @@ use super::client::Client;
 use super::http::{Answer, Samples, get};
 use super::wait_for;
 
+/// Symbols of the market in most tests.
+pub const SYMBOLS: usize = 4;
+
 /// A running gateway; ends when it is dropped.
 #[derive(Debug)]
 pub struct Gateway {
@@ -29,7 +32,7 @@ pub fn settings() -> Config {
     let free = SocketAddr::from(([127, 0, 0, 1], 0));
     (config.public.listen, config.admin.listen) = (free, free);
     config.shards.count = 2;
-    config.feed.sim.symbols = 4;
+    config.feed.sim.symbols = SYMBOLS as u32;
     config.feed.sim.rate = 400.0;
     config.feed.sim.depth = 50;
     config
@@ -51,19 +54,22 @@ impl Gateway {
         Self { public: app.public, admin: app.admin, app: Some(app) }
     }
 
-    /// A gateway that is ready to serve.
+    /// A gateway that is ready to serve a market of [`SYMBOLS`] symbols.
     pub fn start_ready(config: Config) -> Self {
         let gateway = Self::start(config);
-        gateway.wait_ready();
+        gateway.wait_ready(SYMBOLS);
         gateway
     }
 
-    /// Waits until every instrument is fresh.
-    pub fn wait_ready(&self) {
-        wait_for("the gateway to be ready", || {
-            let ready = self.readiness().status == 200;
-            (ready && self.samples().one("gateway_instruments_stale") == 0).then_some(())
+    /// Waits until so many instruments are announced and fresh.
+    pub fn wait_ready(&self, symbols: usize) {
+        self.wait_samples("the gateway to be ready", |samples| {
+            let count = |name: &str| samples.one(name);
+            count("gateway_instruments") == symbols as u64 && count("gateway_instruments_stale") == 0
         });
+        assert_eq!(self.readiness().status, 200);
+        // Shards count before they take what the engine posted: who counts once more knows what made the gateway ready.
+        self.samples();
     }
 
     pub fn stop(&mut self) {

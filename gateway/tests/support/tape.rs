@@ -128,6 +128,12 @@ impl TapeFeed {
         self.flush();
     }
 
+    /// Ends the connection and becomes another venue, as after a restart; the gateway comes again for [`Self::begin`].
+    pub fn restart(&mut self, source: &SourceConfig) {
+        self.stream = None;
+        self.venue = source.open().expect("the source opens");
+    }
+
     /// Tells the next events, about so many; `false` when there are no more.
     pub fn step(&mut self, events: usize) -> bool {
         self.sent.events_max = events;

@@ -105,6 +105,9 @@ pub struct Hub {
     ring_entries: usize,
     /// Errors answered so far, several per request where several symbols are wrong.
     refusals: u64,
+    /// Clients whose answers pile up. They are closed when the input at hand is done: who answers may still hold the numbers of
+    /// their subscriptions, which a close ends.
+    flooders: Vec<ClientId>,
     scratch: Scratch,
 }
 
@@ -149,6 +152,7 @@ impl Hub {
             stats: HubStats::default(),
             ring_entries: 0,
             refusals: 0,
+            flooders: Vec::new(),
             scratch: Scratch::default(),
         }
     }
@@ -239,6 +243,7 @@ impl Hub {
         }
         write_frame(Opcode::Pong, payload, &mut client.out);
         self.answered(id);
+        self.close_flooders();
     }
 
     /// What is due by time: heartbeats, stalled clients, idle streams. Looks at a tenth of the clients per call: called every
@@ -364,13 +369,25 @@ impl Hub {
 
     /// Sees to it that an answer leaves, and that answers do not pile up.
     fn answered(&mut self, id: ClientId) {
+        if self.is_flooded(id) && self.flooders.last() != Some(&id) {
+            self.flooders.push(id);
+        }
+        self.make_dirty(id);
+    }
+
+    fn is_flooded(&mut self, id: ClientId) -> bool {
         let control_bytes_max = self.limits.control_bytes_max;
-        let Some(client) = self.client(id) else { return };
-        if client.out.len() > control_bytes_max {
-            // Whatever is half written must be finished; what comes after it need not be.
-            self.close(id, CloseCode::PolicyViolation, "answers are not read");
-        } else {
-            self.make_dirty(id);
+        self.client(id).is_some_and(|client| client.out.len() > control_bytes_max)
+    }
+
+    /// Ends the connections of clients that do not read their answers; to be called at the end of each input.
+    fn close_flooders(&mut self) {
+        while let Some(id) = self.flooders.pop() {
+            // What was written meanwhile is no flood, and the number may be that of another client.
+            if self.is_flooded(id) {
+                // Whatever is half written must be finished; what comes after it need not be.
+                self.close(id, CloseCode::PolicyViolation, "answers are not read");
+            }
         }
     }
 

@@ -53,8 +53,7 @@ fn with_id(id: u64) -> Stamp {
 #[test]
 fn an_opted_in_connection_is_told_epoch_sequence_and_terms() {
     let ext = SubscribedExt { epoch: Epoch(7), seq: Sequence(81_234), terms: TERMS, recovered: None };
-    let book =
-        |ext| Subscribed { ext: Some(ext), ..subscribed(StreamKey::Book(BTC, 0), true) };
+    let book = |ext| Subscribed { ext: Some(ext), ..subscribed(StreamKey::Book(BTC, 0), true) };
     check("ack-subscribe-book-ext", |out| reply::subscribed(&book(ext), with_id(1), out));
     let recovered = SubscribedExt { recovered: Some(true), ..ext };
     check("ack-subscribe-book-recovered", |out| reply::subscribed(&book(recovered), with_id(2), out));

@@ -230,10 +230,7 @@ fn configure_pause_and_resume_are_about_some_subscriptions_or_all() {
             r#"{"method":"pause","params":{"channel":"book","symbol":["A/USD","B/USD"]}}"#,
             "pause channel=book symbols=A/USD,B/USD",
         ),
-        (
-            r#"{"method":"pause","params":{"channel":"instrument"}}"#,
-            "pause channel=instrument symbols=",
-        ),
+        (r#"{"method":"pause","params":{"channel":"instrument"}}"#, "pause channel=instrument symbols="),
         (
             r#"{"method":"configure","params":{"channel":"book","symbol":"A/USD","interval_ms":100}}"#,
             "configure channel=book symbols=A/USD interval_ms=100",

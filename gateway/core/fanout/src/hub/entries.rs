@@ -27,6 +27,7 @@ impl Hub {
                 Item::Status(status) => self.handle_status(*status),
                 Item::Lost(stream) => self.handle_lost(*stream, now.mono),
             }
+            self.close_flooders();
         }
     }
 

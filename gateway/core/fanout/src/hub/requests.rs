@@ -32,6 +32,7 @@ impl Hub {
         self.stats.requests += 1;
         let refusals = self.refusals;
         self.handle_request(id, payload, now);
+        self.close_flooders();
         // A request counts once, however many of its symbols are refused.
         self.stats.requests_refused += u64::from(self.refusals > refusals);
     }
@@ -239,8 +240,10 @@ impl Hub {
             return;
         }
         let bytes: u64 = client.ranges.iter().map(|range| range.end - range.start).sum();
-        if !self.log.holds(client.ranges[0].start) || bytes > self.limits.write_bytes_max as u64 {
-            // Too much to be kept as bytes: the other subscriptions are merged, this one is dropped.
+        // Half of the room stays for answers: data that was handed over must not end the connection as a flood of them.
+        let room = (self.limits.control_bytes_max / 2).saturating_sub(client.out.len());
+        if !self.log.holds(client.ranges[0].start) || bytes > room as u64 {
+            // Too much to be kept as bytes: it is merged when its turn comes.
             let written_to = client.ranges[0].start;
             return self.lag(id, written_to);
         }

@@ -17,6 +17,7 @@ impl Hub {
             if let Some(client) = self.client(id) {
                 client.queued = false;
                 self.visit(id, sink);
+                self.close_flooders();
             }
         }
         visits

@@ -23,7 +23,7 @@ pub enum Violation {
     /// The message before it is not finished.
     #[error("new data frame 0x{0:x} inside a fragmented message")]
     DataInside(u8),
-    /// See [`ReadLimits::fragments_max`].
+    /// See [`super::ReadLimits::fragments_max`].
     #[error("more than {max} fragments in a message")]
     TooManyFragments {
         /// The limit.
@@ -41,7 +41,7 @@ pub enum Violation {
     /// A length of 2^63 or more.
     #[error("length 0x{0:x} has its top bit set")]
     LengthTopBit(u64),
-    /// See [`ReadLimits::message_bytes_max`].
+    /// See [`super::ReadLimits::message_bytes_max`].
     #[error("message of {bytes} bytes, at most {max} are taken")]
     MessageTooBig {
         /// Bytes announced so far.
