@@ -72,7 +72,7 @@ fn the_client_that_lags_stands_first_by_age_entries_and_drops() {
             (&json!(id), &json!("lagging"), &json!(true))
         );
         assert_eq!(first["subscriptions"], 8, "{first}");
-        assert_eq!(first["address"], socket.stream().local_addr().unwrap().to_string());
+        assert_eq!(first["address"], socket.stream().local_addr().expect("as the protocol says").to_string());
         assert!(
             first["lagging_s"].as_f64() > Some(0.0) && first["connected_s"].as_f64() > Some(0.0),
             "{first}"
@@ -80,7 +80,12 @@ fn the_client_that_lags_stands_first_by_age_entries_and_drops() {
         // What a client costs that does not read: the rest of a frame.
         assert!(first["held_bytes"].as_u64() < Some(20_000), "{first}");
         let key = if by == "age" { "lag_age_s" } else { "lag_entries" };
-        let ranks: Vec<f64> = list.as_array().unwrap().iter().map(|one| one[key].as_f64().unwrap()).collect();
+        let ranks: Vec<f64> = list
+            .as_array()
+            .expect("as the protocol says")
+            .iter()
+            .map(|one| one[key].as_f64().expect("as the protocol says"))
+            .collect();
         assert!(ranks.is_sorted_by(|a, b| a >= b) && ranks[0] > 0.0 && ranks[0] < 1e6, "{ranks:?}");
     }
     assert_eq!(shown(&gateway, "/clients?by=age&top=1").as_array().map(Vec::len), Some(1));
@@ -124,7 +129,7 @@ fn one_client_is_shown_with_its_subscriptions() {
     };
     let expect = |channel: &str, expected: Value| {
         let mut sub = of(channel);
-        let keys = sub.as_object_mut().unwrap();
+        let keys = sub.as_object_mut().expect("as the protocol says");
         assert!(keys.remove("seq").is_some_and(|seq| seq.is_u64()));
         assert!(keys.remove("lag_entries").is_some_and(|lag| lag.is_u64()));
         assert_eq!(sub, expected);
@@ -178,7 +183,7 @@ fn a_policy_that_is_ordered_holds_for_the_channel_and_is_visible() {
     assert_eq!((answer.status, answer.json()), (200, expected));
     let one = shown(&gateway, &format!("/clients/{id}"));
     for sub in one["subscriptions"].as_array().expect("a list") {
-        let policy = match sub["channel"].as_str().unwrap() {
+        let policy = match sub["channel"].as_str().expect("as the protocol says") {
             "book" => "drop_newest",
             "trade" => "drop_oldest",
             _ => "latest",

@@ -69,7 +69,7 @@ impl Scene {
         config.limits.ring_entries = RING as usize;
         let gateway = Gateway::start(config);
         feed.begin();
-        gateway.wait_ready();
+        gateway.wait_ready(2);
         let mut witness = gateway.ext_client();
         witness.subscribe(json!({ "channel": "instrument" }));
         witness.subscribe(json!({ "channel": "book", "symbol": [SYMBOL, NOISE], "depth": 1000 }));
@@ -129,7 +129,12 @@ impl Scene {
             qty: self.qty,
             trades: self.feed.trades(SYMBOL),
         };
-        Sleeper { socket, view, channel: params["channel"].as_str().unwrap().to_owned(), start }
+        Sleeper {
+            socket,
+            view,
+            channel: params["channel"].as_str().expect("as the protocol says").to_owned(),
+            start,
+        }
     }
 
     /// So many events that the client misses.
@@ -176,17 +181,19 @@ fn show(message: &Value, start: Start) -> Option<String> {
         seq => seq.checked_sub(start.seq).unwrap_or_else(|| panic!("{key} is of the past: {message}")),
     };
     if message["channel"] == "notice" {
-        let code = element["code"].as_str().unwrap();
+        let code = element["code"].as_str().expect("as the protocol says");
         return Some(format!("{code} {}..{} of {}", since("from_seq"), since("to_seq"), number("count")));
     }
     if message["type"] == "snapshot" {
         return Some(format!("snapshot at {}", since("seq")));
     }
     let hundredths = |value: &Value| units(value, 2) - start.qty;
-    let event = match message["channel"].as_str().unwrap() {
+    let event = match message["channel"].as_str().expect("as the protocol says") {
         "book" => {
             assert_eq!(element["asks"], json!([]), "{message}");
-            let [bid] = &element["bids"].as_array().unwrap()[..] else { panic!("one level: {message}") };
+            let [bid] = &element["bids"].as_array().expect("as the protocol says")[..] else {
+                panic!("one level: {message}")
+            };
             assert_eq!(units(&bid["price"], 0), BID, "{message}");
             hundredths(&bid["qty"])
         }
@@ -297,7 +304,10 @@ fn disconnect_ends_with_4008_beyond_its_limits() {
     let mut scene = Scene::start();
     for (index, (channel, limits, events)) in cases.into_iter().enumerate() {
         let mut params = params(channel, "disconnect");
-        params.as_object_mut().unwrap().extend(limits.as_object().unwrap().clone());
+        params
+            .as_object_mut()
+            .expect("as the protocol says")
+            .extend(limits.as_object().expect("as the protocol says").clone());
         let mut sleeper = scene.fall_asleep(&params);
         scene.miss(channel, events);
         println!("{params} after {events}");
@@ -359,7 +369,9 @@ fn terms_are_echoed_and_brought_inside_what_the_operator_allows() {
         let request = json!({ "method": "subscribe", "params": params }).to_string();
         let got = asker.ask(TEXT, request.as_bytes(), 1).remove(0);
         let shown = match &got["error"] {
-            Value::String(error) => format!("{error} ({})", got["symbol"].as_str().unwrap()),
+            Value::String(error) => {
+                format!("{error} ({})", got["symbol"].as_str().expect("as the protocol says"))
+            }
             _ => {
                 let keys = ["policy", "interval_ms", "max_lag_ms", "max_lag_entries"].into_iter();
                 let told = keys.filter_map(|key| Some(format!("{key}={}", got["result"].get(key)?)));
@@ -370,7 +382,10 @@ fn terms_are_echoed_and_brought_inside_what_the_operator_allows() {
     };
     let of = |channel: &str, more: Value| {
         let mut params = json!({ "channel": channel, "symbol": ["BTC/USD"] });
-        params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        params
+            .as_object_mut()
+            .expect("as the protocol says")
+            .extend(more.as_object().expect("as the protocol says").clone());
         params
     };
     terms(of("book", json!({})), "");

@@ -35,11 +35,16 @@ pub struct ScriptFeed {
 impl ScriptFeed {
     pub fn open(symbols: &[&'static str]) -> Self {
         let symbols = symbols.iter().map(|&name| Place { name, seq: 1, trades: 0 }).collect();
-        Self { listener: TcpListener::bind("127.0.0.1:0").unwrap(), stream: None, line: 0, symbols }
+        Self {
+            listener: TcpListener::bind("127.0.0.1:0").expect("as the protocol says"),
+            stream: None,
+            line: 0,
+            symbols,
+        }
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.listener.local_addr().unwrap()
+        self.listener.local_addr().expect("as the protocol says")
     }
 
     /// Takes the gateway's connection and tells the books.

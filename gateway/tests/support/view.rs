@@ -102,7 +102,7 @@ impl View {
         if message["success"] == true {
             let interval = result["interval"].as_u64().unwrap_or(0);
             let symbol = result["symbol"].as_str().unwrap_or_default().to_owned();
-            let key = (text_of(&result["channel"]), symbol, interval);
+            let key = (result["channel"].as_str().unwrap_or_default().to_owned(), symbol, interval);
             match text_of(&message["method"]).as_str() {
                 "subscribe" => {
                     if result["recovered"] == false {

@@ -108,6 +108,8 @@ pub(crate) struct Rate {
     credit: i64,
     /// When the credit was last brought up to date (monotonic).
     at: Nanos,
+    /// When the client is woken next (monotonic): one timer is enough.
+    pub(crate) wake: Nanos,
 }
 
 impl Rate {
@@ -118,7 +120,7 @@ impl Rate {
     const PAUSE: Nanos = Nanos::from_millis(20);
 
     pub(crate) const fn new(bytes_per_s: u64, now: Nanos) -> Self {
-        Self { bytes_per_s, credit: 0, at: now }
+        Self { bytes_per_s, credit: 0, at: now, wake: Nanos(0) }
     }
 
     /// Bytes that may be written now; none or less means to wait.

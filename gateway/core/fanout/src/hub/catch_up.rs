@@ -78,7 +78,10 @@ impl Hub {
                     self.close(id, CloseCode::SlowConsumer, "lag limit of the disconnect policy");
                     return false;
                 }
-                Some(Obstacle::OutOfReach) if !ext && !planted::is(Bug::SnapshotRepeated) => {
+                // Who did not opt in gets no second snapshot, whatever the operator's policy.
+                Some(Obstacle::OutOfReach | Obstacle::Skips)
+                    if !ext && !planted::is(Bug::SnapshotRepeated) =>
+                {
                     self.out_of_reach(id);
                     return false;
                 }

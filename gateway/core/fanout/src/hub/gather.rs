@@ -263,7 +263,9 @@ impl Hub {
         let mark = Mark { merged: 0, dropped: lost, ..Mark::head(stream, sub) };
         // Nothing else says that the next entry is of another generation.
         let epoch = (mark.epoch != sub.cursor_epoch).then_some(mark.epoch);
-        self.write_notice(NoticeCode::Gap, key, (sub.cursor_seq, head), epoch, lost, writing);
+        if writing.ext {
+            self.write_notice(NoticeCode::Gap, key, (sub.cursor_seq, head), epoch, lost, writing);
+        }
         writing.mark(mark);
     }
 

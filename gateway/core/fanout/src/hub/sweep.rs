@@ -64,8 +64,13 @@ impl Hub {
         let Some(rate) = client.rate.as_deref_mut() else { return };
         let credit = rate.credit(now);
         let next = rate.next(now);
+        let is_armed = rate.wake > now;
         let given: u64 = client.ranges.iter().map(|range| range.end - range.start).sum();
-        if client.mode == Mode::Live && credit > 0 && given <= credit as u64 {
+        let first = client.ranges.first().map_or(u64::MAX, |range| range.start);
+        // A snapshot goes out in debt, which the updates after it pay: given up, it would only be asked for again.
+        let owes_snapshot = client.subs.iter().any(|sub| sub.snapshot_end > first);
+        let has_credit = credit > 0 && given <= credit as u64;
+        if client.mode == Mode::Live && (owes_snapshot || has_credit) {
             return self.visit_live(id, sink);
         }
         self.lag_live(id);
@@ -74,8 +79,10 @@ impl Hub {
         } else {
             self.write_answers(id, sink);
         }
-        let waits = self.client(id).is_some_and(|client| client.mode == Mode::Lagging);
-        if waits {
+        let Some(client) = self.client(id) else { return };
+        let waits = client.mode == Mode::Lagging && !is_armed;
+        if let Some(rate) = client.rate.as_deref_mut().filter(|_| waits) {
+            rate.wake = next;
             self.timers.push(next, id, None);
         }
     }
