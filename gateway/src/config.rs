@@ -2,6 +2,7 @@
 //!
 //! The doc comment of each field is what `docs/settings.md` shows. The types stop at `app.rs`.
 
+mod delivery;
 mod keys;
 mod load;
 
@@ -14,6 +15,7 @@ use fanout::Limits;
 use model::Nanos;
 use serde::{Deserialize, Serialize};
 
+pub use delivery::{ChannelConfig, DeliveryConfig};
 pub use load::{ConfigError, Overrides, load, print};
 
 /// Everything that can be set.
@@ -28,6 +30,8 @@ pub struct Config {
     pub feed: FeedConfig,
     /// Threads that own clients.
     pub shards: ShardsConfig,
+    /// What clients may ask of the delivery.
+    pub delivery: DeliveryConfig,
     /// Bounds of the delivery, per shard.
     pub limits: LimitsConfig,
     /// Bounds of what clients send.
@@ -44,11 +48,18 @@ pub struct PublicConfig {
     pub listen: SocketAddr,
     /// Bytes that the kernel may hold for a client that does not read. Small, so that what a slow client gets next is fresh.
     pub send_buffer_bytes: u32,
+    /// Bytes that the kernel holds unsent before it stops to call a socket writable; 0 leaves it to the kernel. Lower is fresher
+    /// data for slow clients at the price of more writes.
+    pub notsent_lowat_bytes: u32,
 }
 
 impl Default for PublicConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), send_buffer_bytes: 64 << 10 }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            send_buffer_bytes: 64 << 10,
+            notsent_lowat_bytes: 0,
+        }
     }
 }
 
@@ -214,7 +225,9 @@ pub struct LimitsConfig {
     pub log_bytes: usize,
     /// Entries that a stream keeps for clients that lag; a book costs about 100 bytes each.
     pub ring_entries: usize,
-    /// Most bytes of one write.
+    /// Entries that all rings of a shard together keep.
+    pub ring_entries_total: usize,
+    /// Most bytes joined for one write; beyond it a client is caught up with merged data.
     pub write_bytes_max: usize,
     /// Most bytes of unread answers to a client's own requests; beyond it the client is closed with 1008.
     pub control_bytes_max: usize,
@@ -234,6 +247,7 @@ impl Default for LimitsConfig {
         Self {
             log_bytes: limits.log_bytes,
             ring_entries: limits.ring_entries,
+            ring_entries_total: limits.ring_entries_total,
             write_bytes_max: limits.write_bytes_max,
             control_bytes_max: limits.control_bytes_max,
             subscriptions_max: limits.subscriptions_max,
@@ -251,6 +265,7 @@ impl LimitsConfig {
         Limits {
             log_bytes: self.log_bytes,
             ring_entries: self.ring_entries,
+            ring_entries_total: self.ring_entries_total,
             write_bytes_max: self.write_bytes_max,
             control_bytes_max: self.control_bytes_max,
             subscriptions_max: self.subscriptions_max,
@@ -314,6 +329,7 @@ impl Config {
     pub fn problems(&self) -> Vec<String> {
         let mut problems: Vec<String> =
             self.limits.limits().problems().into_iter().map(|problem| format!("limits.{problem}")).collect();
+        problems.extend(self.delivery.problems());
         let mut require = |holds: bool, text: &str| {
             if !holds {
                 problems.push(text.to_owned());

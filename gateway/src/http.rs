@@ -4,6 +4,7 @@
 //! stands on the way of an update.
 
 mod admin;
+mod operate;
 mod public;
 mod reference;
 mod upgrade;

@@ -60,6 +60,12 @@ impl Metrics {
         Self { public, stopping, process: ProcessCollector::for_self() }
     }
 
+    /// The gateway whose numbers these are.
+    #[must_use]
+    pub fn public(&self) -> &PublicState {
+        &self.public
+    }
+
     /// The page in Prometheus' text form.
     ///
     /// # Errors

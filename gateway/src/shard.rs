@@ -15,7 +15,7 @@ use std::time::Duration;
 use std::{io, thread};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use fanout::{ClientId, Hub, HubStats, Limits, Output};
+use fanout::{ClientId, Hub, HubStats, Limits, Output, TierBounds};
 use mio::{Events, Poll, Token, Waker};
 use model::Nanos;
 use tokio::sync::oneshot;
@@ -52,8 +52,37 @@ pub enum ShardInput {
     Connect(NewConnection),
     /// Somebody wants the counts.
     Stats(oneshot::Sender<Box<HubStats>>),
+    /// An operator asks or orders something of the hub; the answer travels in the closure.
+    Operate(Operation),
     /// Close every client with this code, then end.
     Stop(CloseCode),
+}
+
+/// Something that an operator asks of a shard or orders it. A closure, because each has an answer of its own type, and none is
+/// on the way of an update.
+pub struct Operation(pub Box<dyn FnOnce(&mut Operated<'_>) + Send>);
+
+/// What an operation sees of a shard.
+pub struct Operated<'a> {
+    /// The clients and streams.
+    pub hub: &'a mut Hub,
+    /// The time.
+    pub now: fanout::Now,
+    sockets: &'a Sockets,
+}
+
+impl Operated<'_> {
+    /// The address of a client's peer, while it is connected.
+    #[must_use]
+    pub fn peer(&self, id: ClientId) -> Option<std::net::SocketAddr> {
+        self.sockets.peer(id)
+    }
+}
+
+impl std::fmt::Debug for Operation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Operation")
+    }
 }
 
 /// A connection after its opening handshake.
@@ -97,6 +126,8 @@ pub struct ShardSettings {
     pub index: usize,
     /// Bounds of the delivery.
     pub limits: Limits,
+    /// What clients may ask of it.
+    pub tier: TierBounds,
     /// Bounds of what clients send.
     pub read_limits: ReadLimits,
     /// The gateway's, as clients see it.
@@ -120,7 +151,7 @@ pub fn spawn(
     let handle = ShardHandle { inputs, waker: waker.clone(), connections: Arc::clone(&connections) };
     let name = format!("shard-{}", settings.index);
     let shard = Shard {
-        hub: Hub::new(settings.limits.clone(), settings.version),
+        hub: Hub::new(settings.limits.clone(), settings.tier.clone(), settings.version),
         sockets: Sockets::new(poll.registry().try_clone()?, clock),
         settings,
         lane: lane_out,
@@ -171,6 +202,7 @@ impl Shard {
             }
             self.read_again();
             self.take_inputs();
+            self.hub.handle_timers(self.clock.mono());
             self.work();
             if self.clock.mono() >= next_tick {
                 next_tick = self.clock.mono() + Nanos(u64::try_from(TICK.as_nanos()).unwrap_or(0));
@@ -196,7 +228,8 @@ impl Shard {
             self.waker.set_asleep(false);
             Duration::ZERO
         } else {
-            Duration::from_nanos(next_tick.since(self.clock.mono()).0)
+            let until = self.hub.poll_timer().map_or(next_tick, |timer| timer.min(next_tick));
+            Duration::from_nanos(until.since(self.clock.mono()).0)
         }
     }
 
@@ -252,6 +285,11 @@ impl Shard {
                 ShardInput::Connect(connection) => self.connect(connection),
                 // A receiver that is gone does not need its answer.
                 ShardInput::Stats(reply) => drop(reply.send(Box::new(self.hub.stats()))),
+                ShardInput::Operate(Operation(operate)) => {
+                    let now = self.clock.now();
+                    operate(&mut Operated { hub: &mut self.hub, now, sockets: &self.sockets });
+                    self.drain_outputs();
+                }
                 ShardInput::Stop(code) => {
                     self.hub.close_all(code);
                     let grace = self.settings.limits.close_grace;
@@ -287,6 +325,7 @@ impl Shard {
                 // When the engine has enough empty batches this one is freed.
                 let _ = self.lane.emptied.try_send(batch);
             }
+            self.hub.handle_timers(self.clock.mono());
             let visits = self.hub.sweep(WRITES_PER_BITE, &mut self.sockets);
             self.drain_outputs();
             if batches == 0 && visits == 0 {

@@ -163,10 +163,10 @@ fn collect(prefix: &str, table: &Table, found: &mut BTreeMap<String, String>) {
     }
 }
 
-/// Doc comments of the fields of `config.rs`, as `key: sentence`.
+/// Doc comments of the fields of `config.rs` and what stands below it, as `key: sentence`.
 fn doc_comments() -> BTreeSet<String> {
     let (mut found, mut comment) = (BTreeSet::new(), Vec::new());
-    let source = read("gateway/src/config.rs");
+    let source = read("gateway/src/config.rs") + &read("gateway/src/config/delivery.rs");
     for line in source.lines().map(str::trim) {
         if let Some(text) = line.strip_prefix("/// ") {
             comment.push(text);

@@ -26,6 +26,14 @@ fn malformed(text: &str, known: Value) -> Value {
     json!([answer])
 }
 
+/// The answer to what names no method, such as a request of the venue's first API.
+fn not_found(known: Value) -> Value {
+    let mut answer = known;
+    answer["error"] = "Method(s) not found".into();
+    answer["success"] = false.into();
+    json!([answer])
+}
+
 fn refused(error: &str, method: &str, symbol: &str) -> Value {
     json!({ "error": error, "method": method, "success": false, "symbol": symbol })
 }
@@ -50,9 +58,9 @@ fn what_is_no_request_is_answered_as_malformed() {
         ("[]", malformed(": a request must be a JSON object", nothing())),
         ("null", malformed(": a request must be a JSON object", nothing())),
         ("42", malformed(": a request must be a JSON object", nothing())),
-        ("{}", malformed(": method is missing", nothing())),
-        (r#"{"req_id":3}"#, malformed(": method is missing", json!({ "req_id": 3 }))),
-        (r#"{"method":null}"#, malformed(": method is missing", nothing())),
+        ("{}", not_found(nothing())),
+        (r#"{"req_id":3}"#, not_found(json!({ "req_id": 3 }))),
+        (r#"{"method":null}"#, not_found(nothing())),
         (r#"{"method":5}"#, malformed(": method must be a string", nothing())),
         (&nested, malformed(": objects and arrays are nested deeper than 16", nothing())),
         (&crowded, malformed(": an object has 65 keys, at most 64 are taken", ping())),
@@ -253,6 +261,8 @@ fn clients_that_opted_in_are_told_epoch_and_sequence() {
         let mut got = scene.asker(path).ask(TEXT, asked(extra).as_bytes(), 1);
         let result = got[0]["result"].as_object_mut().unwrap();
         assert!(result.remove("epoch").unwrap().is_u64() && result.remove("seq").unwrap().is_u64());
+        assert_eq!(result.remove("policy"), Some(json!("conflate")));
+        assert_eq!(result.remove("interval_ms"), Some(json!(0)));
         assert_eq!(got, [book_ack(25, "BTC/USD")]);
     }
 }

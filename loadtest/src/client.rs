@@ -19,6 +19,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 const CLOSE_NORMAL: u16 = 1000;
+/// Receive buffer of a client that stops reading: it should be felt by the server, not by its kernel.
+const STALLED_BYTES: u32 = 4_096;
 /// How long the goodbye may block on a full socket.
 const GOODBYE_LIMIT: Duration = Duration::from_millis(500);
 /// Longest time between two looks at the clock for silence and overdue answers.
@@ -79,7 +81,8 @@ pub(crate) async fn run(client: u32, shared: Rc<Shared>, mut phase: watch::Recei
     };
     let Some(mut socket) = socket else { return };
     let verifier = RefCell::new(Verifier::new(client, &shared.plan, time::now()));
-    let lost = converse(&mut socket, &verifier, &shared, &settling, &mut phase).await;
+    let stalls = shared.plan.is_stalled(client);
+    let lost = converse(&mut socket, &verifier, &shared, &settling, stalls, &mut phase).await;
     match lost {
         Some(lost) => report_lost(client, &shared, lost),
         None => {
@@ -92,7 +95,8 @@ pub(crate) async fn run(client: u32, shared: Rc<Shared>, mut phase: watch::Recei
 
 /// Connects and subscribes; a failure is recorded here.
 async fn open(client: u32, shared: &Shared) -> Option<Socket> {
-    let mut socket = match connect(&shared.plan.target).await {
+    let receive_bytes = shared.plan.is_stalled(client).then_some(STALLED_BYTES);
+    let mut socket = match connect(&shared.plan.target, receive_bytes).await {
         Ok(socket) => socket,
         Err(error) => {
             shared.progress.failed.fetch_add(1, Ordering::Relaxed);
@@ -115,10 +119,11 @@ async fn converse(
     verifier: &RefCell<Verifier>,
     shared: &Shared,
     settling: &RefCell<Settling<'_>>,
+    stalls: bool,
     phase: &mut watch::Receiver<Phase>,
 ) -> Option<Lost> {
     // A read that is dropped in the middle loses bytes, so it lives on while the clock is looked at.
-    let read = read_until_lost(socket, verifier, shared, settling);
+    let read = read_until_lost(socket, verifier, shared, settling, stalls);
     tokio::pin!(read);
     let mut ticks = interval(TICK_MAX.min(shared.plan.silence / 5).max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -131,6 +136,10 @@ async fn converse(
             lost = &mut read => return Some(lost),
             _ = ticks.tick() => {
                 let mut verifier = verifier.borrow_mut();
+                if stalls && verifier.is_settled() {
+                    // Silence is its own doing.
+                    continue;
+                }
                 verifier.handle_time(time::now(), &mut shared.desk.borrow_mut().tally);
                 if verifier.is_settled() {
                     settling.borrow_mut().done();
@@ -146,9 +155,13 @@ async fn read_until_lost(
     verifier: &RefCell<Verifier>,
     shared: &Shared,
     settling: &RefCell<Settling<'_>>,
+    stalls: bool,
 ) -> Lost {
     let mut frames = 0;
     loop {
+        if stalls && verifier.borrow().is_settled() {
+            std::future::pending::<()>().await;
+        }
         let frame = match socket.read_frame().await {
             Ok(frame) => frame,
             Err(error) => return Lost { code: None, reason: error.to_string() },

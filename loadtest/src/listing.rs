@@ -47,7 +47,7 @@ pub(crate) async fn symbols(target: &Target) -> Result<Vec<String>, ListingError
 }
 
 async fn read_symbols(target: &Target) -> Result<Vec<String>, ListingError> {
-    let mut socket = connect(target).await?;
+    let mut socket = connect(target, None).await?;
     socket.write_frame(Frame::text(REQUEST.as_bytes().to_vec().into())).await?;
     loop {
         let frame = socket.read_frame().await?;

@@ -43,6 +43,9 @@ pub(crate) struct RunArgs {
     /// Connections to hold.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) clients: u32,
+    /// Of the connections, how many stop reading once they are subscribed, for good. They are held and not verified.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) stalled: u32,
     /// Symbols to spread over the clients: a list like BTC/USD,ETH/USD, or a number N for the first N that the
     /// server's instrument channel lists.
     #[arg(long, default_value = "1", value_parser = parse_symbols)]
@@ -127,6 +130,8 @@ pub(crate) struct Plan {
     pub(crate) target: Target,
     /// Connections to hold; at least 1.
     pub(crate) clients: u32,
+    /// Of them, the last ones that stop reading.
+    pub(crate) stalled: u32,
     /// All symbols of the run; at least `symbols_per_client`.
     pub(crate) symbols: Vec<String>,
     /// Symbols of one client.
@@ -148,6 +153,11 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// Whether a client stops reading once it is subscribed.
+    pub(crate) const fn is_stalled(&self, client: u32) -> bool {
+        client >= self.clients.saturating_sub(self.stalled)
+    }
+
     /// The plan for these settings and symbols; says what is wrong when there are too few symbols.
     pub(crate) fn new(args: &RunArgs, mut symbols: Vec<String>) -> Result<Self, String> {
         let asked = args.symbols_per_client;
@@ -164,6 +174,7 @@ impl Plan {
         Ok(Self {
             target: args.url.clone(),
             clients: args.clients,
+            stalled: args.stalled,
             symbols,
             symbols_per_client: asked,
             channel: args.channel,

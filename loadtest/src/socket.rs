@@ -10,7 +10,7 @@ use hyper::header::{CONNECTION, HOST, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, 
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::timeout;
 
 /// How long connecting and the handshake may take together.
@@ -49,13 +49,15 @@ where
     }
 }
 
-/// Connects and upgrades. May be cancelled at any point; the connection is then dropped.
-pub(crate) async fn connect(target: &Target) -> Result<Socket, ConnectError> {
-    timeout(CONNECT_LIMIT, connect_unhurried(target)).await.unwrap_or(Err(ConnectError::TooSlow))
+/// Connects and upgrades; `receive_bytes` bounds what the kernel takes while nobody reads. May be cancelled at any point; the connection is then dropped.
+pub(crate) async fn connect(target: &Target, receive_bytes: Option<u32>) -> Result<Socket, ConnectError> {
+    timeout(CONNECT_LIMIT, connect_unhurried(target, receive_bytes))
+        .await
+        .unwrap_or(Err(ConnectError::TooSlow))
 }
 
-async fn connect_unhurried(target: &Target) -> Result<Socket, ConnectError> {
-    let stream = TcpStream::connect((target.host.as_str(), target.port)).await?;
+async fn connect_unhurried(target: &Target, receive_bytes: Option<u32>) -> Result<Socket, ConnectError> {
+    let stream = dial(target, receive_bytes).await?;
     stream.set_nodelay(true)?;
     let request = hyper::Request::get(&target.path)
         .header(HOST, &target.authority)
@@ -69,4 +71,20 @@ async fn connect_unhurried(target: &Target) -> Result<Socket, ConnectError> {
     // Pings are answered by the client itself, because it counts them.
     socket.set_auto_pong(false);
     Ok(FragmentCollector::new(socket))
+}
+
+async fn dial(target: &Target, receive_bytes: Option<u32>) -> std::io::Result<TcpStream> {
+    let Some(bytes) = receive_bytes else {
+        return TcpStream::connect((target.host.as_str(), target.port)).await;
+    };
+    let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
+    for address in lookup_host((target.host.as_str(), target.port)).await? {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_recv_buffer_size(bytes)?;
+        match socket.connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }

@@ -137,6 +137,9 @@ fn parse_like(text: &str, default: &Value) -> Option<Value> {
         Value::Integer(_) => text.parse().ok().map(Value::Integer),
         Value::Float(_) => text.parse().ok().map(Value::Float),
         Value::Boolean(_) => text.parse().ok().map(Value::Boolean),
+        Value::Array(_) => {
+            Some(Value::Array(text.split(',').map(|one| Value::String(one.trim().into())).collect()))
+        }
         _ => Some(Value::String(text.into())),
     }
 }

@@ -1,4 +1,4 @@
-//! The admin listener: `/metrics`, `/livez`, `/readyz`.
+//! The admin listener: `/metrics`, `/livez`, `/readyz`; single clients and streams are in `operate.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use tokio::net::TcpListener;
 
+use super::operate::answer_operator;
 use super::{Answer, accept, answer, serve_connection, text};
 use crate::metrics::Metrics;
 
@@ -32,6 +33,10 @@ pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>) {
 }
 
 async fn route(request: Request<Incoming>, metrics: Arc<Metrics>) -> Answer {
+    let (path, query) = (request.uri().path(), request.uri().query().unwrap_or(""));
+    if let Some(answer) = answer_operator(request.method(), path, query, metrics.public()).await {
+        return answer;
+    }
     if request.method() != Method::GET {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
     }
@@ -45,6 +50,6 @@ async fn route(request: Request<Incoming>, metrics: Arc<Metrics>) -> Answer {
             Ok(()) => text(StatusCode::OK, "ready\n"),
             Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
         },
-        _ => text(StatusCode::NOT_FOUND, "try /metrics, /livez or /readyz\n"),
+        _ => text(StatusCode::NOT_FOUND, "try /metrics, /livez, /readyz, /clients or /streams\n"),
     }
 }

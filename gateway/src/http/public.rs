@@ -78,6 +78,9 @@ impl PublicState {
         let socket = SockRef::from(stream);
         socket.set_tcp_nodelay(true)?;
         socket.set_send_buffer_size(self.config.public.send_buffer_bytes as usize)?;
+        if self.config.public.notsent_lowat_bytes > 0 {
+            socket.set_tcp_notsent_lowat(self.config.public.notsent_lowat_bytes)?;
+        }
         socket.set_tcp_keepalive(
             &TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE).with_retries(3),
         )?;

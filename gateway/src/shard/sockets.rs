@@ -1,7 +1,7 @@
 //! The sockets of a shard: reading into one shared buffer, writing without waiting.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream as StdTcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream as StdTcpStream};
 
 use fanout::{ClientId, Now, Sink, Written};
 use mio::net::TcpStream;
@@ -58,6 +58,10 @@ impl Sockets {
             leftovers: Vec::new(),
             buffer: vec![0; READ_BYTES],
         }
+    }
+
+    pub(super) fn peer(&self, id: ClientId) -> Option<SocketAddr> {
+        self.sockets.get(id.0 as usize)?.as_ref()?.stream.peer_addr().ok()
     }
 
     pub(super) const fn is_empty(&self) -> bool {

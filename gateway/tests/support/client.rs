@@ -23,6 +23,8 @@ pub struct Client {
     inbox: Receiver<Frame>,
     reader: Option<JoinHandle<()>>,
     pub view: View,
+    /// Bytes of all frames, headers included.
+    pub bytes: u64,
     /// Payloads of pongs.
     pub pongs: Vec<Vec<u8>>,
     /// Code of the close frame; 1006 when the connection ended without one.
@@ -49,7 +51,15 @@ impl Client {
         let (sender, inbox) = channel();
         let stream = socket.stream();
         let reader = thread::spawn(move || read(socket, &sender));
-        Self { stream, inbox, reader: Some(reader), view: View::default(), pongs: Vec::new(), closed: None }
+        Self {
+            stream,
+            inbox,
+            reader: Some(reader),
+            view: View::default(),
+            bytes: 0,
+            pongs: Vec::new(),
+            closed: None,
+        }
     }
 
     pub fn send_frame(&mut self, opcode: u8, payload: &[u8]) {
@@ -94,7 +104,20 @@ impl Client {
         while !is_so(&self.view) {
             let got = self.take(deadline.saturating_duration_since(Instant::now()));
             let answer = self.view.answers.last();
-            assert!(got || is_so(&self.view), "in vain waited for {what}; {:?}, {answer:?}", self.closed);
+            let late = Instant::now() > deadline;
+            assert!(
+                (got && !late) || is_so(&self.view),
+                "in vain waited for {what}; {:?}, {answer:?}",
+                self.closed
+            );
+        }
+    }
+
+    /// Takes messages until a moment.
+    pub fn follow_until(&mut self, until: Instant) {
+        while let Some(left) = until.checked_duration_since(Instant::now()) {
+            self.take(left);
+            assert_eq!(self.closed, None);
         }
     }
 
@@ -123,6 +146,8 @@ impl Client {
     fn take(&mut self, patience: Duration) -> bool {
         match self.inbox.recv_timeout(patience) {
             Ok(frame) => {
+                let len = frame.payload.len() as u64;
+                self.bytes += len + if len < 126 { 2 } else { 4 };
                 match frame.opcode {
                     TEXT => self.view.apply(frame.text()),
                     PONG => self.pongs.push(frame.payload),

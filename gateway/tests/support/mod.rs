@@ -13,6 +13,7 @@ pub mod client;
 pub mod gateway;
 pub mod http;
 pub mod scene;
+pub mod script;
 pub mod socket;
 pub mod tape;
 pub mod truth;

@@ -1,9 +1,10 @@
 //! What a client knows from the messages it got, and the rules that every message has to keep.
 //!
-//! Checks on the way: acknowledgement before snapshot, one snapshot per subscription, `prev` is the last `seq`, the checksum
-//! is that of the client's own book, trade ids rise. Panics at the first message that breaks one.
+//! Checks on the way: acknowledgement before snapshot, one snapshot per subscription unless a notice announced another,
+//! `prev` is the last `seq` or the end of the gap that was told, the checksum is that of the client's own book, trade ids rise.
+//! Panics at the first message that breaks one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -35,6 +36,8 @@ pub struct Point {
 /// Everything a client knows.
 #[derive(Debug, Default)]
 pub struct View {
+    /// The gateway's number of the connection.
+    pub connection: u64,
     pub precisions: BTreeMap<String, Precision>,
     pub books: BTreeMap<String, BookView>,
     /// Messages of each book in their order.
@@ -51,6 +54,10 @@ pub struct View {
     pub pairs: BTreeMap<String, Vec<String>>,
     /// Codes and symbols of notices.
     pub notices: Vec<Value>,
+    /// Subscriptions that were told of a snapshot to come although they have one.
+    resyncs: BTreeSet<Key>,
+    /// Data and notices as they came, when it is to be kept.
+    pub kept: Option<Vec<Value>>,
     /// Trade ids of each symbol.
     pub trades: BTreeMap<String, Vec<u64>>,
     /// Trades that do not follow what was received before them.
@@ -75,10 +82,16 @@ impl View {
             return self.answer(message);
         };
         assert!(text.starts_with("{\"channel\":\""), "channel is the first key: {text}");
+        if let Some(kept) = self.kept.as_mut().filter(|_| channel != "heartbeat" && channel != "status") {
+            kept.push(message.clone());
+        }
         match channel {
             "heartbeat" => self.heartbeats += 1,
-            "status" => self.statuses.push(text_of(&message["data"][0]["system"])),
-            "notice" => self.notices.push(message["data"][0].clone()),
+            "status" => {
+                self.connection = message["data"][0]["connection_id"].as_u64().expect("an id");
+                self.statuses.push(text_of(&message["data"][0]["system"]));
+            }
+            "notice" => self.notice(&message["data"][0]),
             "instrument" => self.instrument(&message),
             _ => self.data(channel, &message),
         }
@@ -89,16 +102,52 @@ impl View {
         if message["success"] == true {
             let interval = result["interval"].as_u64().unwrap_or(0);
             let symbol = result["symbol"].as_str().unwrap_or_default().to_owned();
-            let key = (text_of(&result["channel"]), symbol, interval);
-            if message["method"] == "subscribe" {
-                assert_eq!(self.subscribed.insert(key, result.clone()), None, "acknowledged twice");
-            } else {
-                self.links.remove(&key);
-                self.books.remove(&key.1).filter(|_| key.0 == "book");
-                assert!(self.subscribed.remove(&key).is_some(), "never subscribed: {message}");
+            let key = (result["channel"].as_str().unwrap_or_default().to_owned(), symbol, interval);
+            match text_of(&message["method"]).as_str() {
+                "subscribe" => {
+                    if result["recovered"] == false {
+                        // It begins anew: whatever was known is worth nothing.
+                        self.links.remove(&key);
+                        self.trades.remove(&key.1).filter(|_| key.0 == "trade");
+                    }
+                    assert_eq!(self.subscribed.insert(key, result.clone()), None, "acknowledged twice");
+                }
+                "unsubscribe" => {
+                    self.links.remove(&key);
+                    self.books.remove(&key.1).filter(|_| key.0 == "book");
+                    assert!(self.subscribed.remove(&key).is_some(), "never subscribed: {message}");
+                }
+                _ => {}
             }
         }
         self.answers.push(message);
+    }
+
+    /// Moves the link over a gap that is told, and expects a snapshot where one is announced.
+    fn notice(&mut self, notice: &Value) {
+        self.notices.push(notice.clone());
+        let code = &notice["code"];
+        if code != "gap" && code != "resynced" {
+            return;
+        }
+        // Without an interval: of candles these tests subscribe to one.
+        let interval = if notice["channel"] == "ohlc" { 1 } else { 0 };
+        let key = (text_of(&notice["channel"]), text_of(&notice["symbol"]), interval);
+        let [from, to] = ["from_seq", "to_seq"].map(|name| notice[name].as_u64().expect(name));
+        let last = self.links.insert(key.clone(), to);
+        // A subscription to trades begins later than the last trade of its snapshot.
+        let follows = last.is_none_or(|last| last == from || (key.0 == "trade" && last < from));
+        assert!(follows, "a gap from {from}, after {last:?}: {notice}");
+        if code == "resynced" || key.0 == "book" {
+            self.resyncs.insert(key);
+        }
+    }
+
+    /// Forgets the connection and keeps what was received by it, to go on from there.
+    pub fn reconnect(&mut self) {
+        self.subscribed.clear();
+        self.answers.clear();
+        self.resyncs.clear();
     }
 
     fn instrument(&mut self, message: &Value) {
@@ -143,7 +192,8 @@ impl View {
         let seq = element["seq"].as_u64().unwrap_or_else(|| panic!("no seq: {message}"));
         let last = self.links.insert(key.clone(), seq);
         if is_snapshot {
-            assert!(index > 0 || last.is_none(), "a second snapshot: {message}");
+            let is_announced = index > 0 || self.resyncs.remove(key);
+            assert!(is_announced || last.is_none(), "a second snapshot: {message}");
             assert!(element["epoch"].is_u64(), "a snapshot names its epoch: {message}");
             return;
         }

@@ -2,7 +2,11 @@
 
 use model::{Channel, Epoch, Nanos, Sequence, StreamId};
 use wire::close::CloseCode;
+use wire::reply::Terms;
 use wire::request::ReqId;
+
+use crate::planted::{self, Bug};
+use crate::terms::Rate;
 
 /// Number of a client within its shard; used again after [`crate::Hub::handle_disconnect`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,7 +47,12 @@ pub(crate) enum Mode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SubState {
     /// The engine was asked; the acknowledgement is still owed.
-    Subscribing { req_id: Option<ReqId>, time_in: Nanos },
+    Subscribing {
+        req_id: Option<ReqId>,
+        time_in: Nanos,
+        /// Where the client stands already, by its own word.
+        resume: Option<(Epoch, Sequence)>,
+    },
     /// It stands among the subscribers of its stream.
     Active,
     /// Its snapshot was never sent whole, or its cursor is out of reach; to be asked for when the socket drains.
@@ -56,18 +65,37 @@ pub(crate) enum SubState {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sub {
     pub(crate) stream: StreamId,
-    /// Index among the subscribers of the stream while [`SubState::Active`].
+    /// Index among the subscribers or the held of the stream while [`SubState::Active`].
     pub(crate) slot: u32,
     pub(crate) state: SubState,
+    /// How it is served.
+    pub(crate) terms: Terms,
+    /// The client wants nothing of it for now.
+    pub(crate) paused: bool,
+    /// With an interval: when the next update may be sent (monotonic).
+    pub(crate) due: Nanos,
     /// Whether a snapshot was asked for.
     pub(crate) snapshot: bool,
     /// Log position behind its snapshot; 0 without one. As long as the client has not been sent up to here, it has nothing.
     pub(crate) snapshot_end: u64,
-    /// Ordinal of the last entry sent; while the client is live only a lower bound (where it joined).
+    /// Ordinal of the last entry sent; while the client is live and the subscription fed, only a lower bound (where it joined).
     pub(crate) cursor: u64,
     /// Sequence and epoch at the cursor: the `prev` of a merged message.
     pub(crate) cursor_seq: Sequence,
     pub(crate) cursor_epoch: Epoch,
+}
+
+impl Sub {
+    /// Whether a live client is given ranges for it. Otherwise it is held: a cursor that is brought on when it is due.
+    pub(crate) const fn is_fed(&self) -> bool {
+        !self.paused && self.terms.interval_ms == 0
+    }
+
+    /// Whether it may be sent something now.
+    pub(crate) fn is_due(&self, now: Nanos) -> bool {
+        let paused = self.paused && !planted::is(Bug::PauseIgnored);
+        self.state == SubState::Active && !paused && (self.terms.interval_ms == 0 || self.due <= now)
+    }
 }
 
 /// Everything kept per connection. Idle ones hold no heap but their list of subscriptions.
@@ -88,10 +116,20 @@ pub(crate) struct Client {
     pub(crate) heartbeats: bool,
     /// A heartbeat is due and nothing else is there to send.
     pub(crate) heartbeat_due: bool,
+    /// When it connected (monotonic).
+    pub(crate) connected: Nanos,
     /// When bytes were last handed to the socket (monotonic), or when it connected.
     pub(crate) last_sent: Nanos,
     /// When a closing client is given up (monotonic); set when its closing is first seen by the clock.
     pub(crate) close_by: Option<Nanos>,
+    /// A held subscription may be due.
+    pub(crate) has_due: bool,
+    /// Bandwidth, when it is limited.
+    pub(crate) rate: Option<Box<Rate>>,
+    /// Since when it has been lagging (monotonic), for reports.
+    pub(crate) lagging_since: Option<Nanos>,
+    /// Entries dropped for it, for reports.
+    pub(crate) dropped: u64,
     /// Written before anything else: the rest of a partly sent frame, then answers. At most `control_bytes_max` plus one frame.
     pub(crate) out: Vec<u8>,
     /// What a live client has not been sent, oldest first; at most `ranges_max`.
@@ -110,8 +148,13 @@ impl Client {
             blocked_since: None,
             heartbeats: false,
             heartbeat_due: false,
+            connected: now,
             last_sent: now,
             close_by: None,
+            has_due: false,
+            rate: None,
+            lagging_since: None,
+            dropped: 0,
             out: Vec::new(),
             ranges: Vec::new(),
             subs: Vec::new(),
@@ -135,10 +178,5 @@ impl Client {
         }
         self.ranges.push(frame);
         true
-    }
-
-    /// Whether anything waits to be written.
-    pub(crate) fn has_output(&self) -> bool {
-        !self.out.is_empty() || !self.ranges.is_empty() || self.heartbeat_due || self.mode == Mode::Lagging
     }
 }

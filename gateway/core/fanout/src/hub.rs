@@ -5,14 +5,19 @@
 
 mod catch_up;
 mod entries;
+mod gather;
+mod report;
 mod requests;
+mod serving;
 mod sweep;
+mod timers;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use model::{Channel, FeedStatus, Instrument, InstrumentId, InstrumentTable, Nanos, PairStatus, StreamId};
 use wire::close::CloseCode;
+use wire::reply::{Notice, NoticeCode};
 use wire::ws::{Opcode, write_close, write_frame};
 
 use crate::client::{Client, ClientId, Mode, SubState};
@@ -21,6 +26,9 @@ use crate::log::ByteLog;
 use crate::merge::Merger;
 use crate::stats::HubStats;
 use crate::stream::Stream;
+use crate::terms::TierBounds;
+pub use report::{ClientReport, StreamReport, SubscriptionReport};
+use timers::Timers;
 
 /// The two clocks, read by the shell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,8 +89,9 @@ pub struct Hub {
     free: Vec<ClientId>,
     /// Clients with something to write, each once.
     dirty: VecDeque<ClientId>,
-    /// Oldest log position that a client was left with after a write; beyond all positions when there is none.
-    oldest_left: u64,
+    timers: Timers,
+    /// What the operator allows.
+    tier: TierBounds,
     outputs: VecDeque<Output>,
     table: InstrumentTable,
     pairs: Vec<Pair>,
@@ -92,6 +101,8 @@ pub struct Hub {
     /// Where the scan for heartbeats and stalls goes on.
     scan_at: usize,
     stats: HubStats,
+    /// Entries in all rings.
+    ring_entries: usize,
     /// Errors answered so far, several per request where several symbols are wrong.
     refusals: u64,
     /// Clients whose answers pile up. They are closed when the input at hand is done: who answers may still hold the numbers of
@@ -105,7 +116,7 @@ pub struct Hub {
 struct Scratch {
     bytes: Vec<u8>,
     payload: Vec<u8>,
-    marks: Vec<catch_up::Mark>,
+    marks: Vec<gather::Mark>,
     merger: Merger,
     overflowed: Vec<ClientId>,
 }
@@ -116,7 +127,7 @@ impl Hub {
     /// # Panics
     /// When the limits contradict each other ([`Limits::problems`]).
     #[must_use]
-    pub fn new(limits: Limits, version: &'static str) -> Self {
+    pub fn new(limits: Limits, tier: TierBounds, version: &'static str) -> Self {
         assert!(
             limits.problems().is_empty(),
             "limits are checked when they are read: {:?}",
@@ -130,7 +141,8 @@ impl Hub {
             clients: Vec::new(),
             free: Vec::new(),
             dirty: VecDeque::new(),
-            oldest_left: u64::MAX,
+            timers: Timers::default(),
+            tier,
             outputs: VecDeque::new(),
             table: InstrumentTable::default(),
             pairs: Vec::new(),
@@ -138,6 +150,7 @@ impl Hub {
             idle: BTreeSet::new(),
             scan_at: 0,
             stats: HubStats::default(),
+            ring_entries: 0,
             refusals: 0,
             flooders: Vec::new(),
             scratch: Scratch::default(),
@@ -213,10 +226,12 @@ impl Hub {
         }
     }
 
-    /// Closes every connection: the gateway stops.
+    /// Closes every connection: the gateway stops. Who opted in is told before that, and when to come back.
     pub fn close_all(&mut self, code: CloseCode) {
         for index in 0..self.clients.len() {
-            self.close(ClientId(index as u32), code, code.reason());
+            let id = ClientId(index as u32);
+            self.notify(id, &Notice { text: Some(code.reason()), ..Notice::new(NoticeCode::Closing) });
+            self.close(id, code, code.reason());
         }
     }
 
@@ -237,29 +252,32 @@ impl Hub {
         let share = self.clients.len().div_ceil(10);
         for _ in 0..share {
             self.scan_at = (self.scan_at + 1) % self.clients.len();
-            self.check_client(ClientId(self.scan_at as u32), now.mono);
+            self.check_client(ClientId(self.scan_at as u32), now);
         }
         self.leave_idle_streams(now.mono);
+        self.handle_timers(now.mono);
     }
 
-    fn check_client(&mut self, id: ClientId, now: Nanos) {
+    fn check_client(&mut self, id: ClientId, now: Now) {
         let (stall_max, close_grace, heartbeat) =
             (self.limits.stall_max, self.limits.close_grace, self.limits.heartbeat);
         let Some(client) = self.client(id) else { return };
-        let quiet = now.since(client.last_sent);
+        let mono = now.mono;
+        let quiet = mono.since(client.last_sent);
         match client.mode {
-            Mode::Closing(_) | Mode::Closed if now > *client.close_by.get_or_insert(now + close_grace) => {
+            Mode::Closing(_) | Mode::Closed if mono > *client.close_by.get_or_insert(mono + close_grace) => {
                 self.outputs.push_back(Output::Abort(id));
             }
             Mode::Closing(_) | Mode::Closed => {}
-            _ if client.blocked_since.is_some_and(|since| now.since(since) > stall_max) => {
+            _ if client.blocked_since.is_some_and(|since| mono.since(since) > stall_max) => {
                 self.close(id, CloseCode::SlowConsumer, CloseCode::SlowConsumer.reason());
             }
-            _ if client.heartbeats && client.blocked_since.is_none() && quiet >= heartbeat => {
+            Mode::Lagging => self.check_lag(id, now.wall),
+            Mode::Live if client.heartbeats && quiet >= heartbeat => {
                 client.heartbeat_due = true;
                 self.make_dirty(id);
             }
-            _ => {}
+            Mode::Live => {}
         }
     }
 
@@ -272,6 +290,9 @@ impl Hub {
             if let Some(stream) = self.streams[id.index()].as_deref_mut() {
                 stream.idle_since = None;
                 stream.active = false;
+                self.ring_entries -= stream.ring_len();
+                // Whoever comes after this begins anew; the ring would only take room.
+                stream.forget();
                 self.outputs.push_back(Output::Leave(id));
             }
         }
@@ -280,6 +301,12 @@ impl Hub {
     /// The next thing that the shell has to do.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
+    }
+
+    /// When [`Self::handle_timers`] has something to do (monotonic).
+    #[must_use]
+    pub fn poll_timer(&self) -> Option<Nanos> {
+        self.timers.next()
     }
 
     /// Whether clients wait to be written.
@@ -303,7 +330,8 @@ impl Hub {
                 let Some(stream) = self.streams[sub.stream.index()].as_deref() else { continue };
                 let channel = stats.channel(stream.key.channel());
                 channel.subscriptions += 1;
-                if client.mode == Mode::Lagging && sub.state == SubState::Active {
+                let has_cursor = client.mode == Mode::Lagging || !sub.is_fed();
+                if has_cursor && sub.state == SubState::Active {
                     channel.pending += stream.published - sub.cursor;
                 }
             }

@@ -23,11 +23,15 @@ mod limits;
 mod log;
 mod merge;
 mod older;
+#[doc(hidden)]
+pub mod planted;
 mod stats;
 mod stream;
+mod terms;
 
 pub use batch::{Batch, ChangeSpan, Entry, EntryData, FrameSpan, Item, Join};
 pub use client::ClientId;
-pub use hub::{Hub, Now, Output, Sink, Written};
+pub use hub::{ClientReport, Hub, Now, Output, Sink, StreamReport, SubscriptionReport, Written};
 pub use limits::Limits;
 pub use stats::{ChannelStats, HubStats, LATENCY_BOUNDS_NS, LatencyHistogram};
+pub use terms::{ChannelBounds, TierBounds};

@@ -11,6 +11,9 @@ pub struct Limits {
     /// Entries that a stream keeps for clients that lag. Default 1,024. A stream that changes 100 times a second then
     /// reaches back ten seconds; each entry of a book costs about 100 bytes.
     pub ring_entries: usize,
+    /// Entries that all rings together keep. Default 1,000,000, about 150 MB. Above it every new entry pushes out two of its own
+    /// stream, down to [`Self::RING_ENTRIES_MIN`].
+    pub ring_entries_total: usize,
     /// Longest list of log ranges of one client before it is lagging. Default 256.
     pub ranges_max: usize,
     /// Most bytes joined for one write. Default 256 KiB.
@@ -24,7 +27,7 @@ pub struct Limits {
     pub stall_max: Nanos,
     /// Silence after which a subscribed client gets a heartbeat. Default 1 s.
     pub heartbeat: Nanos,
-    /// How long a stream without subscribers is still published to this shard. Default 10 s.
+    /// How long a stream without subscribers is still published to this shard, for who comes back. Default 60 s.
     pub linger: Nanos,
     /// How long a client has to take its close frame and to answer it. Default 2 s.
     pub close_grace: Nanos,
@@ -35,19 +38,23 @@ impl Default for Limits {
         Self {
             log_bytes: 64 << 20,
             ring_entries: 1_024,
+            ring_entries_total: 1_000_000,
             ranges_max: 256,
             write_bytes_max: 256 << 10,
             control_bytes_max: 256 << 10,
             subscriptions_max: 4_000,
             stall_max: Nanos::from_secs(30),
             heartbeat: Nanos::SECOND,
-            linger: Nanos::from_secs(10),
+            linger: Nanos::from_secs(60),
             close_grace: Nanos::from_secs(2),
         }
     }
 }
 
 impl Limits {
+    /// Entries that a stream keeps even when all rings together are over their budget.
+    pub const RING_ENTRIES_MIN: usize = 16;
+
     /// What is wrong with these limits together; empty when they fit.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
@@ -65,6 +72,10 @@ impl Limits {
         );
         require(self.write_bytes_max >= 4_096, "write_bytes_max must be at least 4096");
         require(self.ring_entries >= 2, "ring_entries must be at least 2");
+        require(
+            self.ring_entries_total >= self.ring_entries,
+            "ring_entries_total must be at least ring_entries",
+        );
         require(self.ranges_max >= 2, "ranges_max must be at least 2");
         require(self.control_bytes_max >= 16_384, "control_bytes_max must be at least 16384");
         require(self.subscriptions_max >= 1, "subscriptions_max must be at least 1");

@@ -11,6 +11,7 @@ use model::{
 use crate::batch::{Batch, Entry, EntryData, Join};
 use crate::client::ClientId;
 use crate::older::Older;
+use crate::planted::{self, Bug};
 
 /// An entry of the ring.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +23,8 @@ pub(crate) struct RingEntry {
     pub(crate) seq: Sequence,
     pub(crate) prev: Sequence,
     pub(crate) ts_event: Nanos,
+    /// When the engine posted it (wall time): the age of a lag counts from here.
+    pub(crate) ts_publish: Nanos,
     pub(crate) data: RingData,
 }
 
@@ -63,8 +66,8 @@ pub(crate) struct Stream {
     pub(crate) head: Sequence,
     /// Ordinal of the newest entry; entries are numbered from 1 without holes.
     pub(crate) published: u64,
-    /// Epoch of the entry that fell out last.
-    evicted_epoch: Epoch,
+    /// Epoch of what stood before the oldest entry; none when that was lost.
+    epoch_before: Option<Epoch>,
     /// Last states of candle intervals that fell out of the ring, with their ordinals.
     closings: VecDeque<(u64, RingEntry)>,
     /// Book entries that fell out of the ring, folded together.
@@ -72,7 +75,10 @@ pub(crate) struct Stream {
     entries: VecDeque<RingEntry>,
     /// Book changes of the entries, in their order.
     changes: VecDeque<WindowChange>,
+    /// Who is given ranges as entries come.
     pub(crate) subscribers: Vec<SubRef>,
+    /// Who has a cursor only: paused, or with an interval of its own.
+    pub(crate) held: Vec<SubRef>,
     /// Who gets the next answer of the engine.
     pub(crate) waiting: Vec<SubRef>,
     /// Whether the engine was told to publish it to this shard.
@@ -90,12 +96,13 @@ impl Stream {
             epoch: Epoch::default(),
             head: Sequence::default(),
             published: 0,
-            evicted_epoch: Epoch::default(),
+            epoch_before: None,
             closings: VecDeque::new(),
             older: Older::default(),
             entries: VecDeque::new(),
             changes: VecDeque::new(),
             subscribers: Vec::new(),
+            held: Vec::new(),
             waiting: Vec::new(),
             active: false,
             idle_since: None,
@@ -106,7 +113,7 @@ impl Stream {
 
     /// Adds the newest entry, with where its frame lies in the byte log; the oldest falls out beyond `ring_entries`.
     pub(crate) fn push(&mut self, entry: &Entry, batch: &Batch, log: Range<u64>, ring_entries: usize) {
-        if self.entries.len() == ring_entries {
+        while self.entries.len() >= ring_entries.max(1) {
             self.evict();
         }
         let data = match entry.data {
@@ -127,18 +134,21 @@ impl Stream {
             seq: entry.seq,
             prev: entry.prev,
             ts_event: entry.ts_event,
+            ts_publish: batch.ts_publish,
             data,
         });
         (self.epoch, self.head) = (entry.epoch, entry.seq);
         self.published += 1;
-        self.merged.clear();
-        self.merged_bytes.clear();
+        if !planted::is(Bug::MergeOutdated) {
+            self.merged.clear();
+            self.merged_bytes.clear();
+        }
     }
 
     fn evict(&mut self) {
         let ordinal = self.oldest();
         let Some(entry) = self.entries.pop_front() else { return };
-        self.evicted_epoch = entry.epoch;
+        self.epoch_before = Some(entry.epoch);
         if let RingData::Candle(candle) = entry.data
             && !matches!(self.entries.front(), Some(RingEntry { data: RingData::Candle(next), .. }) if next.begin == candle.begin)
         {
@@ -150,7 +160,9 @@ impl Stream {
         if let RingData::Book { bids, .. } = entry.data {
             for (index, change) in self.changes.drain(..entry.change_count()).enumerate() {
                 let side = if index < bids as usize { Side::Bid } else { Side::Ask };
-                self.older.fold(side, ordinal, &change);
+                if !planted::is(Bug::OlderForgotten) {
+                    self.older.fold(side, ordinal, &change);
+                }
             }
         }
     }
@@ -170,6 +182,7 @@ impl Stream {
         self.merged_bytes.clear();
         // A hole in the ordinals makes every older cursor unreachable, also one that stood at the head.
         self.published += 1;
+        self.epoch_before = None;
         self.older.clear(self.published);
     }
 
@@ -197,7 +210,9 @@ impl Stream {
 
     /// Log position of the entry that falls out with the next push; none while the ring has room.
     pub(crate) fn leaving(&self, ring_entries: usize) -> Option<u64> {
-        if self.entries.len() < ring_entries { None } else { self.entries.front().map(|entry| entry.log_at) }
+        // With the newest of those that leave, all older ones leave as well.
+        let leaving = (self.entries.len() + 1).checked_sub(ring_entries.max(1))?;
+        self.entries.get(leaving.checked_sub(1)?).map(|entry| entry.log_at)
     }
 
     /// The entry of an ordinal, if it is still there.
@@ -205,12 +220,22 @@ impl Stream {
         self.entries.get(usize::try_from(ordinal.checked_sub(self.oldest())?).ok()?)
     }
 
+    /// Whether an entry is not newer than what the ring holds.
+    pub(crate) fn knows(&self, entry: &Entry) -> bool {
+        !self.entries.is_empty() && entry.epoch == self.epoch && entry.seq <= self.head
+    }
+
+    /// Entries in the ring.
+    pub(crate) fn ring_len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Sequence and epoch of an entry of the ring, or of the one before its oldest.
     pub(crate) fn place(&self, ordinal: u64) -> (Sequence, Epoch) {
         match (self.entry(ordinal), self.entries.front()) {
             (Some(entry), _) => (entry.seq, entry.epoch),
             // An entry in which the epoch changed says so itself; the one before it is of the older epoch then.
-            (None, Some(oldest)) => (oldest.prev, self.evicted_epoch),
+            (None, Some(oldest)) => (oldest.prev, self.epoch_before.unwrap_or(oldest.epoch)),
             (None, None) => (self.head, self.epoch),
         }
     }
@@ -233,15 +258,53 @@ impl Stream {
             .map(|(ordinal, entry)| (*ordinal, entry))
     }
 
-    /// Book changes of the entries after `cursor` in their order, each entry as (bids, asks).
-    pub(crate) fn changes_after(&self, cursor: u64) -> impl Iterator<Item = (usize, usize, &RingEntry)> {
+    /// Entries after `cursor` with their ordinals, each with where its book changes begin and end.
+    pub(crate) fn changes_after(&self, cursor: u64) -> impl Iterator<Item = (u64, usize, usize, &RingEntry)> {
         let mut at =
             self.changes.len() - self.after(cursor).map(|(_, entry)| entry.change_count()).sum::<usize>();
-        self.after(cursor).map(move |(_, entry)| {
+        self.after(cursor).map(move |(ordinal, entry)| {
             let start = at;
             at += entry.change_count();
-            (start, at, entry)
+            (ordinal, start, at, entry)
         })
+    }
+
+    /// Ordinal of what a client was sent that stands at `(epoch, seq)`, when every entry after it is still there.
+    pub(crate) fn locate(&self, epoch: Epoch, seq: Sequence) -> Option<u64> {
+        let epoch = if planted::is(Bug::EpochIgnoredOnResume) { self.epoch } else { epoch };
+        let is_future = epoch == self.epoch && seq > self.head;
+        if (epoch, seq) == (self.epoch, self.head) || (is_future && planted::is(Bug::FutureBelieved)) {
+            return Some(self.published);
+        }
+        // A client of another gateway may stand between two entries: what it has is what the earlier one left.
+        let follows = |index: usize, entry: &RingEntry| {
+            let epoch_before =
+                index.checked_sub(1).map_or(self.epoch_before, |before| Some(self.entries[before].epoch));
+            epoch_before == Some(epoch) && entry.prev <= seq && (entry.epoch != epoch || seq < entry.seq)
+        };
+        let next = self.entries.iter().enumerate().position(|(index, entry)| follows(index, entry))?;
+        Some(self.oldest() + next as u64 - 1)
+    }
+
+    /// Takes where the stream stands from a join.
+    pub(crate) fn stand_at(&mut self, join: &Join) {
+        if self.entries.is_empty() {
+            self.epoch_before = Some(join.epoch);
+        }
+        (self.epoch, self.head, self.active) = (join.epoch, join.seq, true);
+    }
+
+    /// Subscribers of both kinds.
+    pub(crate) fn readers(&self) -> impl Iterator<Item = SubRef> {
+        self.subscribers.iter().chain(&self.held).copied()
+    }
+
+    /// How long ago the oldest entry after `cursor` was posted; longer than anything when it is gone.
+    pub(crate) fn lag_age(&self, cursor: u64, now: Nanos) -> Nanos {
+        if cursor >= self.published {
+            return Nanos(0);
+        }
+        self.entry(cursor + 1).map_or(Nanos(u64::MAX), |entry| now.since(entry.ts_publish))
     }
 
     /// One book change by the index that [`Self::changes_after`] gives.

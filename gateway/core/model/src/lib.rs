@@ -19,6 +19,7 @@
 
 mod event;
 mod instrument;
+mod policy;
 mod price;
 mod sequence;
 mod stream;
@@ -27,6 +28,7 @@ mod update;
 
 pub use event::{Event, EventBatch, EventBody, FeedStatus, LevelSpan, Levels, OrdType, Trade};
 pub use instrument::{Instrument, InstrumentId, InstrumentTable, PairStatus, symbol_is_valid};
+pub use policy::Policy;
 pub use price::{Level, NumberError, Price, Qty, SIGNIFICANT_DIGITS_MAX, Scale, Side};
 pub use sequence::{Epoch, Sequence};
 pub use stream::{Channel, DEPTHS, INTERVALS_MIN, STREAMS_PER_INSTRUMENT, StreamId, StreamKey, Trigger};

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use fanout::planted::{self, Bug};
 use fanout::{Batch, ChangeSpan, Entry, EntryData, FrameSpan, Item, Join};
 use market::Market;
 use model::{
@@ -88,7 +89,9 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
         if !epoch_changed && seq <= state.last {
             return None;
         }
-        Some(Link::Next { seq, prev: state.last, epoch: epoch_changed.then_some(epoch), merged: 1 })
+        let instrument_prev = Sequence(seq.0.saturating_sub(1));
+        let prev = if planted::is(Bug::PrevOfInstrument) { instrument_prev } else { state.last };
+        Some(Link::Next { seq, prev, epoch: epoch_changed.then_some(epoch), merged: 1 })
     }
 
     /// A book changed: one entry per depth in use whose window it touches.
@@ -214,8 +217,12 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
         if state.shards == 0 {
             (state.epoch, state.last) = start_of(key, market).unwrap_or((state.epoch, state.last));
         }
+        let is_new = state.shards & (1 << shard) == 0;
         state.shards |= 1 << shard;
         let (epoch, seq) = (state.epoch, state.last);
+        if let (StreamKey::Trade(id), true) = (key, is_new) {
+            self.tell_history(shard, id, market);
+        }
         self.payload.clear();
         self.frame.clear();
         write_snapshot(key, epoch, seq, market, now, &mut self.payload);
@@ -226,6 +233,40 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
         let snapshot = FrameSpan { start: batch.bytes.len() as u32, len: self.frame.len() as u32 };
         batch.bytes.extend_from_slice(&self.frame);
         batch.items.push(Item::Join(Join { stream, epoch, seq, snapshot }));
+    }
+
+    /// Gives a shard that begins to take trades those that the market still knows, so that a client that comes back, also after a
+    /// restart of the gateway, can be told what it missed. Nobody subscribes yet: they only fill the ring.
+    fn tell_history(&mut self, shard: usize, id: InstrumentId, market: &Market) {
+        let Some(instrument) = market.instrument(id) else { return };
+        let mut before: Option<(Epoch, Sequence)> = None;
+        for one in market.trades(id) {
+            // Of the oldest only the one before it is unknown; nobody can stand there.
+            let (epoch, prev) = before.unwrap_or_else(|| (one.epoch, Sequence(one.seq.0.saturating_sub(1))));
+            let link = Link::Next {
+                seq: one.seq,
+                prev,
+                epoch: (epoch != one.epoch).then_some(one.epoch),
+                merged: 1,
+            };
+            self.payload.clear();
+            self.frame.clear();
+            update::trade(instrument, &one.trade, link, &mut self.payload);
+            write_frame(Opcode::Text, &self.payload, &mut self.frame);
+            let batch = self.lanes[shard].as_mut();
+            let frame = FrameSpan { start: batch.bytes.len() as u32, len: self.frame.len() as u32 };
+            batch.bytes.extend_from_slice(&self.frame);
+            batch.items.push(Item::Entry(Entry {
+                stream: StreamKey::Trade(id).id(),
+                epoch: one.epoch,
+                seq: one.seq,
+                prev,
+                ts_event: one.trade.ts_event,
+                frame,
+                data: EntryData::Trade(one.trade),
+            }));
+            before = Some((one.epoch, one.seq));
+        }
     }
 
     /// A shard wants no more of a stream.

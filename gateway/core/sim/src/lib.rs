@@ -8,7 +8,10 @@
 mod client;
 mod oracle;
 mod rng;
+mod scenario;
 mod venue;
 mod world;
 
-pub use world::{Report, Scenario, World};
+pub use client::Sent;
+pub use scenario::Scenario;
+pub use world::{Report, Violation, World};

@@ -1,248 +1,213 @@
 //! The oracle: what one client knows from nothing but the bytes it was sent, and what is wrong with them.
 //!
-//! Shares no code with the market or the hub: its books are maps, its numbers are text read as text.
+//! Shares no code with the market or the hub but the checksum: its books are maps, its numbers are text read as text.
 
-use std::collections::BTreeMap;
+mod message;
+mod view;
 
-use model::{Instrument, Level, Price, Qty};
-use serde_json::Value;
+use std::collections::{BTreeMap, VecDeque};
 
-/// What a client knows of one subscription.
-#[derive(Debug, Default)]
-pub(crate) struct View {
-    /// Depth asked for; books only.
-    pub(crate) depth: usize,
-    wants_snapshot: bool,
-    /// An unsubscription is on its way.
-    pub(crate) leaving: bool,
-    acknowledged: bool,
-    snapshots: u64,
-    pub(crate) last_seq: Option<u64>,
-    epoch: Option<u64>,
-    pub(crate) bids: BTreeMap<i64, i64>,
-    pub(crate) asks: BTreeMap<i64, i64>,
-    last_trade: Option<u64>,
-    /// Trades that a notice said were lost.
-    told_lost: u64,
-}
+use model::{Channel, Instrument};
+
+use message::{Answer, Element, Message};
+pub(crate) use view::View;
+
+/// A subscription as the oracle knows it: channel, and index of the symbol.
+pub(crate) type Key = (Channel, usize);
 
 /// Everything that one client knows.
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
     pub(crate) ext: bool,
-    /// By (channel, symbol).
-    pub(crate) views: BTreeMap<(String, String), View>,
+    pub(crate) views: BTreeMap<Key, View>,
     /// Trades missing in sequence that nobody told: for a plain client `trade_id` tells.
     pub(crate) trades_missed: u64,
-    pub(crate) messages: u64,
+    /// Deliveries that notices said were lost.
+    pub(crate) told_dropped: u64,
     pub(crate) closed: Option<u16>,
+    /// Answers still owed that must be refusals.
+    pub(crate) refusals_due: u64,
+    requests: u64,
+    /// For each unanswered pause or resume of everything: how many requests had been sent before it.
+    pauses: VecDeque<u64>,
 }
 
+/// What is wrong, if anything.
 type Verdict = Result<(), String>;
 
 impl Oracle {
-    pub(crate) fn expect(&mut self, channel: &str, symbol: &str, depth: usize, wants_snapshot: bool) {
-        let view = View { depth, wants_snapshot, ..View::default() };
-        self.views.insert((channel.into(), symbol.into()), view);
+    pub(crate) fn new(ext: bool) -> Self {
+        Self { ext, ..Self::default() }
+    }
+
+    /// The name of a symbol on the wire.
+    pub(crate) fn symbol(index: usize) -> String {
+        format!("S{index}/USD")
+    }
+
+    pub(crate) fn expect(&mut self, key: Key, depth: usize, wants_snapshot: bool) {
+        self.requests += 1;
+        self.views.insert(key, View { depth, wants_snapshot, born: self.requests, ..View::default() });
+    }
+
+    /// Expects a subscription that goes on from what another connection had; with `lying` from what nobody ever had.
+    pub(crate) fn expect_resumed(&mut self, key: Key, ghost: View, lying: bool) {
+        self.requests += 1;
+        let view = View {
+            acknowledged: false,
+            leaving: false,
+            paused: false,
+            lag_limits: None,
+            resuming: true,
+            lying,
+            snapshots: 1,
+            born: self.requests,
+            ..ghost
+        };
+        self.views.insert(key, view);
+    }
+
+    /// Expects the answer to a pause or a resume of every subscription that there is.
+    pub(crate) fn expect_pause(&mut self) {
+        self.requests += 1;
+        self.pauses.push_back(self.requests);
     }
 
     /// Takes one text message.
-    pub(crate) fn take(&mut self, text: &[u8], instruments: &BTreeMap<String, Instrument>) -> Verdict {
-        self.messages += 1;
-        let message: Value = serde_json::from_slice(text).map_err(|error| format!("no JSON: {error}"))?;
-        if let Some(method) = message["method"].as_str() {
-            return self.take_answer(method, &message);
+    pub(crate) fn take(&mut self, text: &[u8], instruments: &[Instrument]) -> Verdict {
+        let message: Message<'_> =
+            serde_json::from_slice(text).map_err(|error| format!("cannot be read: {error}"))?;
+        if message.success.is_some() || message.method.is_some() {
+            return self.take_answer(&message);
         }
-        match message["channel"].as_str() {
-            Some("book" | "ticker" | "trade" | "ohlc") => self.take_data(&message, instruments),
-            Some("notice") if self.ext => self.take_notice(&message["data"][0]),
-            Some("notice") => Err("a notice to a client that did not opt in".into()),
+        match message.channel {
+            Some("notice") if !self.ext => Err("a notice to a client that did not opt in".into()),
+            Some("notice") => message.data.first().map_or(Ok(()), |notice| self.take_notice(notice)),
             Some("status" | "heartbeat" | "instrument") => Ok(()),
-            _ => Err(format!("unknown message {message}")),
+            Some(name) => {
+                let channel = channel_of(Some(name)).ok_or("an unknown channel")?;
+                self.take_data(channel, &message, instruments)
+            }
+            None => Err("neither an answer nor data".into()),
         }
     }
 
-    fn take_answer(&mut self, method: &str, message: &Value) -> Verdict {
-        if message["success"] != Value::Bool(true) {
-            return if method == "pong" { Ok(()) } else { Err(format!("refused: {message}")) };
+    fn take_answer(&mut self, message: &Message<'_>) -> Verdict {
+        let method = message.method.as_deref().unwrap_or_default();
+        match message.success {
+            Some(true) => {}
+            Some(false) if self.refusals_due > 0 => {
+                self.refusals_due -= 1;
+                return Ok(());
+            }
+            None if method == "pong" => return Ok(()),
+            _ => return Err("refused".into()),
         }
-        let key = (text_of(&message["result"]["channel"]), text_of(&message["result"]["symbol"]));
+        let answer = message.result.as_ref().ok_or("an answer without result")?;
+        let Some(key) = key_of(answer.channel, answer.symbol) else {
+            if method == "pause" || method == "resume" {
+                return self.pause_all(method == "pause");
+            }
+            return Ok(());
+        };
         match method {
-            "subscribe" => {
-                let view = self
-                    .views
-                    .get_mut(&key)
-                    .ok_or_else(|| format!("acknowledged without request: {key:?}"))?;
-                if std::mem::replace(&mut view.acknowledged, true) {
-                    return Err(format!("acknowledged twice: {key:?}"));
+            "subscribe" => self.acknowledge(key, answer),
+            "unsubscribe" => {
+                self.views.remove(&key);
+                Ok(())
+            }
+            _ => {
+                let view = self.views.get_mut(&key).ok_or_else(|| format!("{method} of nothing: {key:?}"))?;
+                match method {
+                    "pause" => view.paused = true,
+                    "resume" => view.paused = false,
+                    _ => view.lag_limits = limits_of(answer),
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn pause_all(&mut self, paused: bool) -> Verdict {
+        let born_max = self.pauses.pop_front().ok_or("a pause that nobody asked for")?;
+        for view in self.views.values_mut().filter(|view| view.born <= born_max) {
+            view.paused = paused;
+        }
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, key: Key, answer: &Answer<'_>) -> Verdict {
+        let view =
+            self.views.get_mut(&key).ok_or_else(|| format!("acknowledged without request: {key:?}"))?;
+        if std::mem::replace(&mut view.acknowledged, true) {
+            return Err(format!("acknowledged twice: {key:?}"));
+        }
+        view.lag_limits = limits_of(answer);
+        // Who leaves before the answer is only told that it was there.
+        if view.resuming != answer.recovered.is_some() && !view.leaving {
+            return Err(format!("recovered is {:?}: {key:?}", answer.recovered));
+        }
+        if view.lying && answer.recovered == Some(true) {
+            return Err(format!("recovered from where nobody ever was: {key:?}"));
+        }
+        view.lying = false;
+        if answer.recovered == Some(false) {
+            view.begin_again();
+        }
+        Ok(())
+    }
+
+    fn take_notice(&mut self, notice: &Element<'_>) -> Verdict {
+        if matches!(notice.code, Some("gap" | "resynced")) {
+            self.told_dropped += notice.count.unwrap_or_default();
+        }
+        let Some(key) = key_of(notice.channel, notice.symbol) else { return Ok(()) };
+        let Some(view) = self.views.get_mut(&key) else { return Ok(()) };
+        match notice.code {
+            // A book cannot go on behind a gap: a snapshot follows, as after a subscription.
+            Some("gap") if key.0 == Channel::Book => view.begin_again(),
+            Some("gap") => {
+                view.told_lost += notice.count.unwrap_or_default();
+                view.told_gap = true;
+                if notice.epoch.is_some() {
+                    (view.epoch, view.last_seq) = (notice.epoch, None);
                 }
             }
-            "unsubscribe" => drop(self.views.remove(&key)),
+            Some("resynced") => view.begin_again(),
             _ => {}
         }
         Ok(())
     }
 
-    fn take_notice(&mut self, notice: &Value) -> Verdict {
-        let key = (text_of(&notice["channel"]), text_of(&notice["symbol"]));
-        let Some(view) = self.views.get_mut(&key) else { return Ok(()) };
-        match notice["code"].as_str() {
-            Some("gap") => view.told_lost += notice["count"].as_u64().unwrap_or_default(),
-            Some("resynced") => {
-                // A snapshot follows, as after a subscription.
-                view.snapshots = 0;
-                view.last_seq = None;
-                view.last_trade = None;
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn take_data(&mut self, message: &Value, instruments: &BTreeMap<String, Instrument>) -> Verdict {
-        let channel = text_of(&message["channel"]);
-        let is_snapshot = message["type"] == "snapshot";
-        let elements = message["data"].as_array().ok_or("data is no array")?;
-        if elements.is_empty() {
-            return Err("a message without elements".into());
-        }
-        let symbol = text_of(&elements[0]["symbol"]);
-        let ext = self.ext;
-        let view = self
-            .views
-            .get_mut(&(channel.clone(), symbol.clone()))
-            .ok_or_else(|| format!("data without subscription: {channel} {symbol}"))?;
-        if !view.acknowledged {
-            return Err(format!("data before the acknowledgement: {channel} {symbol}"));
-        }
-        let wrong = |what: String| Err(format!("{channel} {symbol}: {what} in {message}"));
-        if is_snapshot {
-            view.snapshots += 1;
-            if view.snapshots > 1 {
-                return wrong("a second snapshot".into());
-            }
-        } else if view.wants_snapshot && view.snapshots == 0 && (channel == "book" || channel == "ticker") {
-            return wrong("an update before the snapshot".into());
-        }
-        for element in elements {
-            if let Err(what) = view.link(element, is_snapshot, channel == "trade", ext) {
-                return wrong(what);
-            }
-            if channel == "trade" {
+    fn take_data(&mut self, channel: Channel, message: &Message<'_>, instruments: &[Instrument]) -> Verdict {
+        let is_snapshot = message.kind == Some("snapshot");
+        let first = message.data.first().ok_or("a message without elements")?;
+        let (_, symbol) = key_of(Some(channel.name()), first.symbol).ok_or("data without a symbol")?;
+        let view = self.views.get_mut(&(channel, symbol)).ok_or("data without subscription")?;
+        view.admit(is_snapshot, matches!(channel, Channel::Book | Channel::Ticker))?;
+        for element in &message.data {
+            view.link(element, is_snapshot, channel == Channel::Trade, self.ext)?;
+            if channel == Channel::Trade {
                 self.trades_missed += view.trade(element);
             }
-            if channel == "book"
-                && let Err(what) = view.apply(element, is_snapshot, &instruments[&symbol])
-            {
-                return wrong(what);
+            if channel == Channel::Book {
+                view.apply(element, is_snapshot, &instruments[symbol])?;
             }
         }
         Ok(())
     }
 }
 
-impl View {
-    /// Checks `seq`, `prev` and `epoch` against what was sent before.
-    fn link(&mut self, element: &Value, is_snapshot: bool, is_trade: bool, ext: bool) -> Verdict {
-        let seq = element["seq"].as_u64().ok_or("seq is missing")?;
-        let epoch = element["epoch"].as_u64();
-        if is_snapshot {
-            (self.last_seq, self.epoch) = (Some(seq), epoch);
-            return epoch.map(drop).ok_or_else(|| "a snapshot without epoch".into());
-        }
-        let prev = element["prev"].as_u64().ok_or("prev is missing")?;
-        if let Some(last) = self.last_seq {
-            // A hole in trades is allowed when it is told: by a notice, or by trade_id to a plain client.
-            let told = is_trade && (!ext || self.told_lost > 0);
-            if prev != last && !told {
-                return Err(format!("prev {prev} after {last}"));
-            }
-            if epoch.is_none() && seq <= last {
-                return Err(format!("seq {seq} after {last}"));
-            }
-        }
-        if epoch.is_some() {
-            self.epoch = epoch;
-        }
-        self.last_seq = Some(seq);
-        Ok(())
-    }
-
-    /// Counts trades that are missing before this one.
-    fn trade(&mut self, element: &Value) -> u64 {
-        let id = element["trade_id"].as_u64().unwrap_or_default();
-        let missing = match self.last_trade {
-            // Ids begin again with a new epoch.
-            Some(last) if id > last => id - last - 1,
-            _ => 0,
-        };
-        self.last_trade = Some(id);
-        let told = missing.min(self.told_lost);
-        self.told_lost -= told;
-        missing - told
-    }
-
-    fn apply(&mut self, element: &Value, is_snapshot: bool, instrument: &Instrument) -> Verdict {
-        if is_snapshot {
-            self.bids.clear();
-            self.asks.clear();
-        }
-        for (name, is_bid) in [("bids", true), ("asks", false)] {
-            let mut added = false;
-            for level in element[name].as_array().ok_or("a side is missing")? {
-                let price = steps(instrument.price, &level["price"])?;
-                let qty = steps(instrument.qty, &level["qty"])?;
-                let side = if is_bid { &mut self.bids } else { &mut self.asks };
-                if qty == 0 {
-                    if added {
-                        return Err("a removal behind another level".into());
-                    }
-                    side.remove(&price);
-                } else {
-                    added = true;
-                    side.insert(price, qty);
-                }
-                // As strict clients do: cut after every level.
-                self.truncate();
-            }
-        }
-        if self.crossed() {
-            return Err("a crossed book".into());
-        }
-        let expected = element["checksum"].as_u64().ok_or("checksum is missing")?;
-        let actual = u64::from(self.checksum(instrument));
-        if actual == expected { Ok(()) } else { Err(format!("checksum {expected}, the book has {actual}")) }
-    }
-
-    fn truncate(&mut self) {
-        while self.bids.len() > self.depth {
-            self.bids.pop_first();
-        }
-        while self.asks.len() > self.depth {
-            self.asks.pop_last();
-        }
-    }
-
-    fn crossed(&self) -> bool {
-        match (self.bids.keys().next_back(), self.asks.keys().next()) {
-            (Some(bid), Some(ask)) => bid >= ask,
-            _ => false,
-        }
-    }
-
-    fn checksum(&self, instrument: &Instrument) -> u32 {
-        let level = |(&price, &qty): (&i64, &i64)| Level { price: Price(price), qty: Qty(qty) };
-        wire::checksum::checksum(instrument, self.bids.iter().rev().map(level), self.asks.iter().map(level))
-    }
+fn channel_of(name: Option<&str>) -> Option<Channel> {
+    Channel::ALL.into_iter().find(|channel| Some(channel.name()) == name)
 }
 
-fn text_of(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
+fn key_of(channel: Option<&str>, symbol: Option<&str>) -> Option<Key> {
+    let symbol = symbol?.strip_prefix('S')?.strip_suffix("/USD")?.parse().ok()?;
+    Some((channel_of(channel)?, symbol))
 }
 
-/// Reads a JSON number back into steps by its decimals: exact for the 15 digits that are allowed.
-fn steps(scale: model::Scale, number: &Value) -> Result<i64, String> {
-    let value = number.as_f64().ok_or("a number is missing")?;
-    let text = format!("{value:.*}", usize::from(scale.decimals()));
-    scale.parse(text.as_bytes()).map_err(|error| error.to_string())
+fn limits_of(answer: &Answer<'_>) -> Option<(u64, u64)> {
+    let is_strict = answer.policy == Some("disconnect");
+    is_strict.then(|| (answer.max_lag_ms.unwrap_or_default(), answer.max_lag_entries.unwrap_or_default()))
 }

@@ -22,7 +22,9 @@ pub(crate) struct Listing {
     pub(crate) instrument: Arc<Instrument>,
     pub(crate) bids: BTreeMap<i64, i64>,
     pub(crate) asks: BTreeMap<i64, i64>,
-    seq: Sequence,
+    pub(crate) seq: Sequence,
+    /// When each event of this epoch happened; the first is that of sequence 1.
+    times: Vec<Nanos>,
     trades: Vec<(Sequence, Trade)>,
 }
 
@@ -52,6 +54,11 @@ impl Venue {
         Self { listings, writer: FeedWriter::new(Epoch(1)), lines: Vec::new(), trouble }
     }
 
+    /// The generation that it is in.
+    pub(crate) const fn epoch(&self) -> Epoch {
+        self.writer.epoch()
+    }
+
     /// A new connection: everything is told from the beginning.
     pub(crate) fn connect(&mut self, now: Nanos) {
         self.writer = FeedWriter::new(self.writer.epoch());
@@ -66,6 +73,7 @@ impl Venue {
         for listing in &mut self.listings {
             listing.seq = Sequence(0);
             listing.trades.clear();
+            listing.times.clear();
         }
         self.connect(now);
     }
@@ -117,6 +125,7 @@ impl Venue {
         let fate = self.fate(rng);
         let one = &mut self.listings[index];
         one.seq = one.seq.next();
+        one.times.push(now);
         let (instrument, seq) = (Arc::clone(&one.instrument), one.seq);
         if rng.one_in(5) {
             let trade = one.trade(rng, now);
@@ -178,6 +187,7 @@ impl Listing {
             bids: BTreeMap::new(),
             asks: BTreeMap::new(),
             seq: Sequence(0),
+            times: Vec::new(),
             trades: Vec::new(),
         };
         for distance in 1..30 {
@@ -193,6 +203,11 @@ impl Listing {
             Side::Bid => self.bids.iter().rev().map(level).collect(),
             Side::Ask => self.asks.iter().map(level).collect(),
         }
+    }
+
+    /// When the first event after a sequence of this epoch happened.
+    pub(crate) fn time_after(&self, seq: u64) -> Option<Nanos> {
+        self.times.get(seq as usize).copied()
     }
 
     /// The best levels of a side, as a reader of that depth should have them.

@@ -1,39 +1,27 @@
 //! The world: steps time, lets things happen by the seed, and asks the oracle after every step.
+//!
+//! What clients ask is in `asking.rs` and `lying.rs`, what must hold in `checks.rs`.
 
-use std::collections::BTreeMap;
+mod asking;
+mod checks;
+mod lying;
 
-use fanout::{Batch, ClientId, Hub, Limits, Now, Output};
+use std::fmt;
+
+use fanout::{Batch, ClientId, Hub, Limits, Now, Output, TierBounds};
 use market::{Market, MarketLimits, Output as MarketOutput};
-use model::{Channel, EventBatch, Instrument, Nanos, Side};
+use model::{EventBatch, Instrument, Nanos};
 use publish::{Publisher, told_status};
 use wire::feed::{FeedDecoder, FeedRequest};
 
-use crate::client::{SimClient, Sockets};
+use crate::client::{Clients, Sent, SimClient, Sockets, Temper};
+use crate::oracle::{Key, View};
 use crate::rng::Rng;
+use crate::scenario::Scenario;
 use crate::venue::Venue;
 
-/// What kind of world a run is.
-#[derive(Clone, Copy, Debug)]
-pub struct Scenario {
-    /// Steps in which things happen; the world then calms down until everybody has everything.
-    pub steps: u64,
-    /// Instruments.
-    pub symbols: usize,
-    /// Most clients at once.
-    pub clients: usize,
-    /// One feed line in this many is lost, doubled or garbled; 0 is none.
-    pub feed_trouble: u64,
-    /// Entries of a ring: few, so that clients fall out of it.
-    pub ring_entries: usize,
-    /// Whether batches are sometimes given up as if a lane had been full.
-    pub lossy_lane: bool,
-}
-
-impl Default for Scenario {
-    fn default() -> Self {
-        Self { steps: 600, symbols: 3, clients: 12, feed_trouble: 60, ring_entries: 8, lossy_lane: false }
-    }
-}
+/// Virtual time of one step.
+const STEP: Nanos = Nanos::from_millis(10);
 
 /// What a run came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,8 +34,48 @@ pub struct Report {
     pub dropped: u64,
     /// Clients closed because they were out of reach.
     pub out_of_reach: u64,
+    /// Clients closed because they chose that rather than to lag.
+    pub disconnected: u64,
+    /// Clients closed because they asked without reading.
+    pub unread: u64,
+    /// Subscriptions that went on from where another connection stood.
+    pub resumed: u64,
+    /// Requests that were refused as they should be.
+    pub lies: u64,
     /// A fold of everything that was sent: equal runs have equal traces.
     pub trace: u64,
+}
+
+impl Report {
+    /// Adds another run; traces are folded in order.
+    pub fn add(&mut self, other: &Self) {
+        self.messages += other.messages;
+        self.merged += other.merged;
+        self.dropped += other.dropped;
+        self.out_of_reach += other.out_of_reach;
+        self.disconnected += other.disconnected;
+        self.unread += other.unread;
+        self.resumed += other.resumed;
+        self.lies += other.lies;
+        self.trace = fold(self.trace, &other.trace.to_be_bytes());
+    }
+}
+
+/// An invariant that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The step after which it was seen.
+    pub step: u64,
+    /// What is wrong.
+    pub what: String,
+    /// The fold of everything that was sent before.
+    pub trace: u64,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "step {}, trace {:016x}: {}", self.step, self.trace, self.what)
+    }
 }
 
 /// One run.
@@ -60,11 +88,17 @@ pub struct World {
     decoder: FeedDecoder,
     market: Market,
     publisher: Publisher<Box<Batch>>,
+    limits: Limits,
     hub: Hub,
-    clients: Vec<SimClient>,
+    clients: Clients,
     asks: Vec<FeedRequest>,
-    instruments: BTreeMap<String, Instrument>,
+    /// What clients had that were cut off, until they come back.
+    ghosts: Vec<(Key, View)>,
+    /// By the index of the symbol.
+    instruments: Vec<Instrument>,
     connections: u64,
+    /// Deliveries that clients who are gone were told to be lost.
+    told_dropped: u64,
     calm: bool,
     report: Report,
 }
@@ -78,26 +112,28 @@ impl World {
             ring_entries: scenario.ring_entries,
             ranges_max: 6,
             write_bytes_max: 4_096,
+            control_bytes_max: 16_384,
             stall_max: Nanos::from_secs(1_000),
             linger: Nanos::from_millis(300),
             ..Limits::default()
         };
         let venue = Venue::new(scenario.symbols, scenario.feed_trouble);
-        let instruments =
-            venue.listings.iter().map(|one| (one.instrument.symbol.to_string(), (*one.instrument).clone()));
         let mut world = Self {
             scenario,
             rng: Rng::new(seed),
             step: 0,
-            instruments: instruments.collect(),
+            instruments: venue.listings.iter().map(|one| (*one.instrument).clone()).collect(),
             venue,
             decoder: FeedDecoder::default(),
             market: Market::new(MarketLimits::default()),
             publisher: Publisher::new(vec![Box::default()]),
-            hub: Hub::new(limits, "sim"),
-            clients: Vec::new(),
+            hub: Hub::new(limits.clone(), TierBounds::default(), "sim"),
+            limits,
+            clients: Clients::default(),
             asks: Vec::new(),
+            ghosts: Vec::new(),
             connections: 0,
+            told_dropped: 0,
             calm: false,
             report: Report::default(),
         };
@@ -108,63 +144,80 @@ impl World {
     /// Runs to the end.
     ///
     /// # Errors
-    /// The first thing that the oracle found wrong, with its step.
-    pub fn run(mut self) -> Result<Report, String> {
-        while self.step < self.scenario.steps {
-            self.turn().map_err(|what| format!("step {}: {what}", self.step))?;
+    /// The first thing that was found wrong.
+    pub fn run(self) -> Result<Report, Violation> {
+        self.run_watched(&mut |_| {})
+    }
+
+    /// Runs to the end and shows every message as its client reads it.
+    ///
+    /// # Errors
+    /// The first thing that was found wrong.
+    pub fn run_watched(mut self, watch: &mut dyn FnMut(Sent<'_>)) -> Result<Report, Violation> {
+        match self.live(watch) {
+            Ok(()) => Ok(self.report),
+            Err(what) => Err(Violation { step: self.step, what, trace: self.report.trace }),
         }
-        self.calm_down().map_err(|what| format!("at the end, step {}: {what}", self.step))?;
+    }
+
+    fn live(&mut self, watch: &mut dyn FnMut(Sent<'_>)) -> Result<(), String> {
+        while self.step < self.scenario.steps {
+            self.turn(watch)?;
+        }
+        self.calm_down(watch)?;
         let stats = self.hub.stats();
         self.report.merged = stats.channels.iter().map(|channel| channel.merged).sum();
         self.report.dropped = stats.channels.iter().map(|channel| channel.dropped).sum();
-        Ok(self.report)
+        Ok(())
     }
 
     const fn time(&self) -> Nanos {
-        Nanos(1_700_000_000_000_000_000 + self.step * 10_000_000)
+        Nanos(1_700_000_000_000_000_000 + self.step * STEP.0)
     }
 
-    fn now(&self) -> Now {
-        Now { mono: Nanos(self.step * 10_000_000), wall: self.time() }
+    const fn now(&self) -> Now {
+        Now { mono: Nanos(self.step * STEP.0), wall: self.time() }
     }
 
-    fn turn(&mut self) -> Result<(), String> {
+    fn turn(&mut self, watch: &mut dyn FnMut(Sent<'_>)) -> Result<(), String> {
         self.step += 1;
         let now = self.time();
         if !self.calm {
-            for _ in 0..self.rng.below(6) {
+            for _ in 0..self.rng.below(self.scenario.events) {
                 self.venue.happen(&mut self.rng, now);
             }
-            self.meddle();
+            for _ in 0..self.scenario.connects {
+                self.meddle();
+            }
         }
         self.take_feed();
         self.market.handle_timeout(now);
         self.drain_market();
         self.deliver();
-        let visits = if self.calm { 1_000 } else { self.rng.below(8) as usize };
-        let mono = self.now().mono;
-        self.hub.sweep(visits, &mut Sockets { clients: &mut self.clients, now: mono });
-        self.hub.handle_timeout(self.now());
+        let visits = if self.calm { usize::MAX } else { self.rng.below(self.scenario.visits) as usize };
+        let now = self.now();
+        self.hub.sweep(visits, &mut Sockets { clients: &mut self.clients, now });
+        self.hub.handle_timeout(now);
         self.drain_hub();
-        self.read_clients()?;
-        self.check_counts()
+        self.read_clients(watch)?;
+        self.check_counts()?;
+        self.check_held_bytes()
     }
 
     /// Something rare: connections come and go, subscriptions too, the feed breaks.
     fn meddle(&mut self) {
-        match self.rng.below(12) {
+        match self.rng.below(14) {
             0..=2 if self.clients.len() < self.scenario.clients => self.connect_client(),
-            3 if self.rng.one_in(6) && !self.clients.is_empty() => {
-                let index = self.rng.below(self.clients.len() as u64) as usize;
-                let id = self.clients[index].id;
-                self.drop_client(id);
-            }
+            3 if self.rng.one_in(self.scenario.steadiness) => self.cut_somebody_off(),
             4..=7 => self.subscribe_somebody(),
             8 => self.unsubscribe_somebody(),
-            9 if self.scenario.feed_trouble > 0 && self.rng.one_in(25) => {
+            9 if self.scenario.feed_trouble > 0 && self.rng.one_in(25 * self.scenario.connects as u64) => {
                 let restart = self.rng.one_in(2);
                 self.connect_feed(restart);
             }
+            10 => self.configure_somebody(),
+            11 | 12 if !self.ghosts.is_empty() => self.resume_somebody(),
+            13 => self.lie(),
             _ => {}
         }
     }
@@ -181,60 +234,28 @@ impl World {
 
     fn connect_client(&mut self) {
         self.connections += 1;
-        let ext = self.rng.one_in(2);
+        let (ext, lies) = (self.rng.one_in(2), self.rng.one_in(4));
         let id = self.hub.handle_connect(self.connections, ext, self.now());
-        self.clients.push(SimClient::new(id, ext, &mut self.rng));
+        self.clients.insert(SimClient::new(id, self.connections, ext, lies, &mut self.rng));
+        if ext && self.scenario.rated {
+            let bytes_per_s = 5_000 + self.rng.below(60_000);
+            self.limit_rate(id, bytes_per_s);
+        }
+    }
+
+    /// A connection breaks; who it was remembers where it stands.
+    fn cut_somebody_off(&mut self) {
+        let Some(client) = self.clients.pick(&mut self.rng) else { return };
+        let kept = client.oracle.views.iter().filter(|(_, view)| view.can_resume());
+        self.ghosts.extend(kept.map(|(&key, view)| (key, view.clone())));
+        let id = client.id;
+        self.drop_client(id);
     }
 
     fn drop_client(&mut self, id: ClientId) {
-        self.clients.retain(|client| client.id != id);
+        self.told_dropped += self.clients.find(id).map_or(0, |client| client.oracle.told_dropped);
+        self.clients.remove(id);
         self.hub.handle_disconnect(id);
-    }
-
-    fn subscribe_somebody(&mut self) {
-        // Until then some instrument may not have been announced.
-        const FIRST_STEPS: u64 = 20;
-        if self.clients.is_empty() || self.step < FIRST_STEPS {
-            return;
-        }
-        let index = self.rng.below(self.clients.len() as u64) as usize;
-        let symbol = format!("S{}/USD", self.rng.below(self.scenario.symbols as u64));
-        let channel = ["book", "book", "trade", "ticker", "ohlc"][self.rng.below(5) as usize];
-        let depth = [10, 25][self.rng.below(2) as usize];
-        let snapshot = channel != "trade" || self.rng.one_in(2);
-        let client = &mut self.clients[index];
-        if client.oracle.closed.is_some()
-            || client.oracle.views.contains_key(&(channel.into(), symbol.clone()))
-        {
-            return;
-        }
-        client.oracle.expect(channel, &symbol, depth, snapshot);
-        let variant = match channel {
-            "book" => format!(",\"depth\":{depth}"),
-            "ticker" => ",\"event_trigger\":\"bbo\"".to_owned(),
-            _ => String::new(),
-        };
-        let request = format!(
-            r#"{{"method":"subscribe","params":{{"channel":"{channel}","symbol":["{symbol}"],"snapshot":{snapshot}{variant}}}}}"#
-        );
-        self.hub.handle_message(self.clients[index].id, &mut request.into_bytes(), self.now());
-        self.drain_hub();
-    }
-
-    fn unsubscribe_somebody(&mut self) {
-        let pick = self.rng.next() as usize;
-        let count = self.clients.len().max(1);
-        let Some(client) = self.clients.get_mut(pick % count) else { return };
-        let Some(((channel, symbol), view)) = client.oracle.views.iter_mut().nth(pick % 3) else { return };
-        if client.oracle.closed.is_some() || std::mem::replace(&mut view.leaving, true) {
-            return;
-        }
-        let request = format!(
-            r#"{{"method":"unsubscribe","params":{{"channel":"{channel}","symbol":["{symbol}"]}},"req_id":1}}"#
-        );
-        let id = client.id;
-        self.hub.handle_message(id, &mut request.into_bytes(), self.now());
-        self.drain_hub();
     }
 
     fn take_feed(&mut self) {
@@ -290,6 +311,7 @@ impl World {
         let gives_up = self.scenario.lossy_lane && self.rng.one_in(80);
         let now = self.now();
         let batch = &mut self.publisher.lanes()[0];
+        batch.ts_publish = now.wall;
         if gives_up {
             batch.give_up_entries();
         }
@@ -309,36 +331,34 @@ impl World {
                 Output::Leave(stream) => self.publisher.leave(0, stream),
                 Output::Closed(id) | Output::Abort(id) => {
                     // The client reads what is left, then it is gone.
-                    if let Some(client) = self.clients.iter_mut().find(|client| client.id == id) {
-                        client.temper = crate::client::Temper::Fast;
+                    if let Some(client) = self.clients.find(id) {
+                        client.temper = Temper::Fast;
                     }
                 }
             }
         }
     }
 
-    fn read_clients(&mut self) -> Result<(), String> {
+    fn read_clients(&mut self, watch: &mut dyn FnMut(Sent<'_>)) -> Result<(), String> {
         let mut gone = Vec::new();
-        for client in &mut self.clients {
-            if self.calm {
-                client.temper = crate::client::Temper::Fast;
+        let Self { clients, hub, report, rng, instruments, calm, step, .. } = self;
+        let mut watch = |sent: Sent<'_>| {
+            report.messages += 1;
+            report.trace = fold(report.trace, sent.payload);
+            watch(sent);
+        };
+        for client in clients.iter_mut() {
+            if *calm {
+                client.temper = Temper::Fast;
             }
-            for (opcode, payload) in client.read(self.step, &mut self.rng) {
-                self.report.trace = fold(self.report.trace, &payload);
-                match opcode {
-                    1 => client.oracle.take(&payload, &self.instruments).map_err(|what| {
-                        format!("client {:?} (ext {}): {what}", client.id, client.oracle.ext)
-                    })?,
-                    8 => {
-                        client.oracle.closed = Some(u16::from_be_bytes([payload[0], payload[1]]));
-                        gone.push(client.id);
-                    }
-                    other => return Err(format!("opcode {other}")),
-                }
-                self.report.messages += 1;
+            client.read(*step, rng, instruments, &mut watch).map_err(|what| {
+                format!("connection {} (ext {}): {what}", client.connection_id, client.oracle.ext)
+            })?;
+            if !client.is_open() {
+                gone.push(client.id);
             }
             if client.drained() {
-                self.hub.handle_writable(client.id);
+                hub.handle_writable(client.id);
             }
         }
         for id in gone {
@@ -346,76 +366,6 @@ impl World {
             self.drop_client(id);
         }
         Ok(())
-    }
-
-    /// A client is closed for a reason only: plain ones when entries were lost before they reached the hub.
-    fn check_close(&mut self, id: ClientId) -> Result<(), String> {
-        let Some(client) = self.clients.iter().find(|client| client.id == id) else { return Ok(()) };
-        match client.oracle.closed {
-            Some(4009) if self.scenario.lossy_lane && !client.oracle.ext => {
-                self.report.out_of_reach += 1;
-                Ok(())
-            }
-            code => Err(format!("client {id:?} (ext {}) closed with {code:?}", client.oracle.ext)),
-        }
-    }
-
-    fn check_counts(&self) -> Result<(), String> {
-        let stats = self.hub.stats();
-        for (channel, counts) in Channel::ALL.into_iter().zip(&stats.channels) {
-            if counts.imbalance() != 0 {
-                return Err(format!("{} does not add up: {counts:?}", channel.name()));
-            }
-        }
-        Ok(())
-    }
-
-    /// No more trouble: everything is delivered, every book must be right.
-    fn calm_down(&mut self) -> Result<(), String> {
-        const CALM_STEPS: u64 = 400;
-        self.calm = true;
-        self.venue.trouble = 0;
-        // One more event each, so that a loss at the very end is seen.
-        for _ in 0..self.scenario.symbols * 20 {
-            let now = self.time();
-            self.venue.happen(&mut self.rng, now);
-        }
-        for _ in 0..CALM_STEPS {
-            self.turn()?;
-        }
-        self.check_books()
-    }
-
-    fn check_books(&self) -> Result<(), String> {
-        for (index, listing) in self.venue.listings.iter().enumerate() {
-            let symbol = &*listing.instrument.symbol;
-            let id = self.decoder.instruments().id(symbol).ok_or("an instrument was never announced")?;
-            if self.market.is_stale(id) {
-                return Err(format!("{symbol} is still stale: {:?}", self.market.stale_reason(id)));
-            }
-            for client in &self.clients {
-                let Some(view) = client.oracle.views.get(&("book".to_owned(), symbol.to_owned())) else {
-                    continue;
-                };
-                for (side, have) in [(Side::Bid, &view.bids), (Side::Ask, &view.asks)] {
-                    let truth = listing.top(side, view.depth);
-                    let mut have: Vec<_> = have.iter().map(|(&price, &qty)| (price, qty)).collect();
-                    if side == Side::Bid {
-                        have.reverse();
-                    }
-                    if have != truth {
-                        return Err(format!(
-                            "client {:?} has a wrong book of S{index}: {have:?}, not {truth:?}",
-                            client.id
-                        ));
-                    }
-                }
-            }
-        }
-        let missed: u64 =
-            self.clients.iter().filter(|one| one.oracle.ext).map(|one| one.oracle.trades_missed).sum();
-        let untold = if self.scenario.feed_trouble == 0 { missed } else { 0 };
-        if untold > 0 { Err(format!("{untold} trades are missing and nobody was told")) } else { Ok(()) }
     }
 }
 

@@ -6,13 +6,13 @@ fn check(seeds: std::ops::Range<u64>, scenario: Scenario) -> Report {
     let mut sum = Report::default();
     for seed in seeds {
         match World::new(seed, scenario).run() {
-            Ok(report) => {
-                sum.messages += report.messages;
-                sum.merged += report.merged;
-                sum.dropped += report.dropped;
-                sum.out_of_reach += report.out_of_reach;
+            Ok(report) => sum.add(&report),
+            Err(what) => {
+                panic!(
+                    "seed {seed}: {what}\nrun it again: cargo sim --scenario {} --seed {seed}",
+                    scenario.name
+                )
             }
-            Err(what) => panic!("seed {seed}: {what}\nrun it again: World::new({seed}, {scenario:?})"),
         }
     }
     sum
@@ -20,26 +20,50 @@ fn check(seeds: std::ops::Range<u64>, scenario: Scenario) -> Report {
 
 #[test]
 fn slow_and_stalled_clients_end_with_the_right_book() {
-    let sum = check(0..150, Scenario { feed_trouble: 0, ..Scenario::default() });
+    let sum = check(0..100, Scenario::calm_feed());
     assert!(sum.merged > 1_000, "the worlds must make clients lag: {sum:?}");
     assert_eq!(sum.out_of_reach, 0, "a book can be merged from any cursor");
 }
 
 #[test]
 fn feed_trouble_is_healed_under_lagging_clients() {
-    let sum = check(1_000..1_150, Scenario::default());
-    assert!(sum.messages > 10_000 && sum.merged > 1_000, "{sum:?}");
+    let sum = check(1_000..1_100, Scenario::troubled_feed());
+    assert!(sum.messages > 10_000 && sum.merged > 1_000 && sum.resumed > 100, "{sum:?}");
 }
 
 #[test]
 fn what_a_full_lane_loses_is_told_or_closed() {
-    let sum = check(2_000..2_100, Scenario { lossy_lane: true, ..Scenario::default() });
+    let sum = check(2_000..2_100, Scenario::lossy_lane());
     assert!(sum.out_of_reach > 0 && sum.dropped > 0, "{sum:?}");
 }
 
 #[test]
+fn clients_that_flap_go_on_from_where_they_stood() {
+    let sum = check(3_000..3_100, Scenario::flapping());
+    assert!(sum.resumed > 1_000, "{sum:?}");
+}
+
+#[test]
+fn clients_with_a_bandwidth_get_everything_late() {
+    let sum = check(4_000..4_100, Scenario::rated());
+    assert!(sum.merged > 1_000, "{sum:?}");
+}
+
+#[test]
+fn thousands_of_clients_are_served_at_once() {
+    let sum = check(5_000..5_002, Scenario::crowd());
+    assert!(sum.messages > 50_000, "{sum:?}");
+}
+
+#[test]
+fn who_chose_it_is_disconnected_and_who_lies_is_refused() {
+    let sum = check(6_000..6_100, Scenario::calm_feed());
+    assert!(sum.disconnected > 50 && sum.lies > 500, "{sum:?}");
+}
+
+#[test]
 fn the_same_seed_gives_the_same_trace() {
-    let run = |seed| World::new(seed, Scenario::default()).run().unwrap();
+    let run = |seed| World::new(seed, Scenario::troubled_feed()).run().unwrap();
     assert_eq!(run(7), run(7));
     assert_ne!(run(7).trace, run(8).trace);
 }

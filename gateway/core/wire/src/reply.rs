@@ -4,7 +4,7 @@
 //! clients refuse unknown keys. What goes beyond them is written only when it is passed in. Never frames (see
 //! [`crate::ws`]), never decides, never looks at a clock: the times of a request come in as a [`Stamp`].
 
-use model::{Channel, DEPTHS, Epoch, FeedStatus, INTERVALS_MIN, Nanos, Sequence, StreamKey};
+use model::{Channel, DEPTHS, Epoch, FeedStatus, INTERVALS_MIN, Nanos, Policy, Sequence, StreamKey};
 use thiserror::Error;
 
 use crate::request::{ReqId, RequestError};
@@ -36,8 +36,34 @@ pub struct Subscribed<'a> {
     pub symbol: &'a str,
     /// Whether a snapshot follows.
     pub snapshot: bool,
-    /// Where the stream stands; only for connections that opted in.
-    pub ext: Option<(Epoch, Sequence)>,
+    /// What only connections that opted in are told.
+    pub ext: Option<SubscribedExt>,
+}
+
+/// What an acknowledgement says beyond Kraken's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SubscribedExt {
+    /// Generation of the feed.
+    pub epoch: Epoch,
+    /// Where the stream stands.
+    pub seq: Sequence,
+    /// How the subscription is served.
+    pub terms: Terms,
+    /// When the client wanted to go on from a point: whether it does. If not, a snapshot follows.
+    pub recovered: Option<bool>,
+}
+
+/// How a subscription is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// What becomes of entries that the client is too slow for.
+    pub policy: Policy,
+    /// At most one update per this many milliseconds; 0 is as fast as the client reads.
+    pub interval_ms: u64,
+    /// With [`Policy::Disconnect`]: how old the oldest unsent entry may become, in milliseconds.
+    pub max_lag_ms: u64,
+    /// With [`Policy::Disconnect`]: how many entries may be unsent.
+    pub max_lag_entries: u64,
 }
 
 /// Why a well-formed request is refused for one symbol, or as a whole; the texts are the venue's own.
@@ -52,6 +78,9 @@ pub enum Refusal<'a> {
     /// Not one of [`INTERVALS_MIN`].
     #[error("Subscription ohlc interval not supported")]
     Interval,
+    /// A policy that makes no sense for the channel, or that the operator does not allow; names those that are.
+    #[error("Policy not supported, choose {0}")]
+    Policy(&'a str),
     /// The channel and symbol are subscribed already, in whatever variant.
     #[error("Already subscribed")]
     AlreadySubscribed,
@@ -139,6 +168,8 @@ pub struct Notice<'a> {
     pub to_seq: Option<Sequence>,
     /// Entries concerned.
     pub count: Option<u64>,
+    /// Generation of `to_seq`, when it is another than that of `from_seq`.
+    pub epoch: Option<Epoch>,
     /// Words for a person.
     pub text: Option<&'a str>,
 }
@@ -147,7 +178,16 @@ impl Notice<'_> {
     /// A notice that says no more than its code.
     #[must_use]
     pub const fn new(code: NoticeCode) -> Self {
-        Self { code, channel: None, symbol: None, from_seq: None, to_seq: None, count: None, text: None }
+        Self {
+            code,
+            channel: None,
+            symbol: None,
+            from_seq: None,
+            to_seq: None,
+            epoch: None,
+            count: None,
+            text: None,
+        }
     }
 }
 
@@ -167,10 +207,56 @@ pub fn subscribed(made: &Subscribed<'_>, stamp: Stamp, out: &mut Vec<u8>) {
         write_string(warning, out);
         out.push(b']');
     }
-    if let Some((epoch, seq)) = made.ext {
-        int_key("epoch", epoch.0, out);
-        int_key("seq", seq.0, out);
+    if let Some(ext) = made.ext {
+        int_key("epoch", ext.epoch.0, out);
+        int_key("seq", ext.seq.0, out);
+        write_terms(&ext.terms, out);
+        if let Some(recovered) = ext.recovered {
+            bool_key("recovered", recovered, out);
+        }
     }
+    out.extend_from_slice(br#"},"success":true"#);
+    write_stamp(stamp, out);
+}
+
+/// Appends the acknowledgement of new terms of one subscription.
+pub fn configured(stream: StreamKey, symbol: &str, terms: &Terms, stamp: Stamp, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#"{"method":"configure","result":{"#);
+    write_variant(stream, out);
+    write_symbol(stream, symbol, out);
+    write_terms(terms, out);
+    out.extend_from_slice(br#"},"success":true"#);
+    write_stamp(stamp, out);
+}
+
+/// Appends the acknowledgement of a new bandwidth of the connection; 0 is no limit.
+pub fn configured_connection(max_bytes_per_s: u64, stamp: Stamp, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#"{"method":"configure","result":{"max_bytes_per_s":"#);
+    write_int(max_bytes_per_s, out);
+    out.extend_from_slice(br#"},"success":true"#);
+    write_stamp(stamp, out);
+}
+
+/// Appends the acknowledgement that a subscription is paused, or goes on.
+pub fn paused(stream: StreamKey, symbol: &str, paused: bool, stamp: Stamp, out: &mut Vec<u8>) {
+    let method: &[u8] =
+        if paused { br#"{"method":"pause","result":{"# } else { br#"{"method":"resume","result":{"# };
+    out.extend_from_slice(method);
+    write_variant(stream, out);
+    write_symbol(stream, symbol, out);
+    bool_key("paused", paused, out);
+    out.extend_from_slice(br#"},"success":true"#);
+    write_stamp(stamp, out);
+}
+
+/// Appends the acknowledgement that every subscription of the connection is paused, or goes on.
+pub fn paused_all(subscriptions: usize, paused: bool, stamp: Stamp, out: &mut Vec<u8>) {
+    let method: &[u8] =
+        if paused { br#"{"method":"pause","result":{"# } else { br#"{"method":"resume","result":{"# };
+    out.extend_from_slice(method);
+    out.extend_from_slice(br#""subscriptions":"#);
+    write_int(subscriptions, out);
+    bool_key("paused", paused, out);
     out.extend_from_slice(br#"},"success":true"#);
     write_stamp(stamp, out);
 }
@@ -240,7 +326,8 @@ pub fn notice(notice: &Notice<'_>, out: &mut Vec<u8>) {
         text_key(key, value, out);
     }
     let (from, to) = (notice.from_seq.map(|seq| seq.0), notice.to_seq.map(|seq| seq.0));
-    let numbers = [("from_seq", from), ("to_seq", to), ("count", notice.count)];
+    let epoch = notice.epoch.map(|epoch| epoch.0);
+    let numbers = [("from_seq", from), ("to_seq", to), ("epoch", epoch), ("count", notice.count)];
     for (key, value) in numbers.into_iter().filter_map(|(key, value)| Some((key, value?))) {
         int_key(key, value, out);
     }
@@ -299,6 +386,22 @@ fn text_key(key: &str, value: &str, out: &mut Vec<u8>) {
 fn int_key(key: &str, value: impl itoa::Integer, out: &mut Vec<u8>) {
     write_key(key, out);
     write_int(value, out);
+}
+
+/// Appends `,"key":true`.
+fn bool_key(key: &str, value: bool, out: &mut Vec<u8>) {
+    write_key(key, out);
+    out.extend_from_slice(if value { b"true" } else { b"false" });
+}
+
+/// Appends the terms in force; the limits of a lag only where they mean something.
+fn write_terms(terms: &Terms, out: &mut Vec<u8>) {
+    text_key("policy", terms.policy.name(), out);
+    int_key("interval_ms", terms.interval_ms, out);
+    if terms.policy == Policy::Disconnect {
+        int_key("max_lag_ms", terms.max_lag_ms, out);
+        int_key("max_lag_entries", terms.max_lag_entries, out);
+    }
 }
 
 fn write_key(key: &str, out: &mut Vec<u8>) {

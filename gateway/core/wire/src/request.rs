@@ -5,6 +5,7 @@
 //! depth and interval are not judged here, since each symbol gets its own answer: see
 //! [`ChannelParams::stream_key`].
 
+mod delivery;
 mod json;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use thiserror::Error;
 
 use crate::reply::{Refusal, cut};
 
+pub use delivery::{Delivery, Resume};
 pub use json::{DEPTH_MAX, DIGITS_MAX, KEYS_MAX};
 
 /// Symbols of one request.
@@ -24,6 +26,8 @@ pub const SYMBOLS_MAX: usize = 1_000;
 /// Parameters beyond Kraken's: a client that sends one knows the superset.
 const SUPERSET_PARAMS: [&str; 7] =
     ["policy", "max_lag_ms", "max_lag_entries", "interval_ms", "max_bytes_per_s", "resume", "checksum"];
+
+const NO_OBJECT: Malformed = Malformed::WrongType("params", "an object");
 
 /// Channels that need a login, on Kraken and on another host.
 const PRIVATE_CHANNELS: [&str; 4] = ["executions", "balances", "level3", "orders"];
@@ -47,8 +51,34 @@ pub enum Method {
     Subscribe(Params),
     /// Stop sending.
     Unsubscribe(Params),
+    /// Serve a subscription, or the whole connection, in another way from now on.
+    Configure(Configure),
+    /// Send nothing of some subscriptions, or of all, until they are resumed.
+    Pause(Target),
+    /// Go on with some subscriptions, or with all.
+    Resume(Target),
     /// Answer with a pong.
     Ping,
+}
+
+/// Which subscriptions a request is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Every subscription of the connection.
+    All,
+    /// A channel of some symbols; none for the instrument channel.
+    Some(ChannelParams, Vec<Box<str>>),
+}
+
+/// New settings; what was not sent stays as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Configure {
+    /// The subscriptions that `delivery` is for; [`Target::All`] when only the connection is configured.
+    pub target: Target,
+    /// How they are to be served.
+    pub delivery: Delivery,
+    /// Most bytes per second of the connection; 0 is no limit.
+    pub max_bytes_per_s: Option<u64>,
 }
 
 impl Method {
@@ -58,6 +88,9 @@ impl Method {
         match self {
             Self::Subscribe(_) => "subscribe",
             Self::Unsubscribe(_) => "unsubscribe",
+            Self::Configure(_) => "configure",
+            Self::Pause(_) => "pause",
+            Self::Resume(_) => "resume",
             Self::Ping => "ping",
         }
     }
@@ -90,6 +123,12 @@ pub struct Params {
     pub symbols: Vec<Box<str>>,
     /// As sent; see [`Params::snapshot`].
     pub snapshot: Option<bool>,
+    /// How to be served.
+    pub delivery: Delivery,
+    /// Most bytes per second of the connection; 0 is no limit.
+    pub max_bytes_per_s: Option<u64>,
+    /// Where the client stands already.
+    pub resume: Option<Resume>,
     /// Whether a parameter of the superset was sent, which opts the connection in.
     pub superset: bool,
 }
@@ -275,19 +314,23 @@ fn decode_into(payload: &mut [u8], seen: &mut Seen) -> Result<Request, RequestEr
     seen.req_id = req_id.unwrap_or(None);
     digits.and_then(|()| json::check_objects(&tape))?;
     let method = match sent(&root, "method") {
-        None => return Err(Malformed::Missing("method").into()),
+        // What the venue says to requests of its first API, which name an event.
+        None => return Err(RequestErrorKind::UnknownMethod),
         Some(_) => method.ok_or(Malformed::WrongType("method", "a string"))?,
     };
-    let params = sent(&root, "params").map(|params| params.as_object());
-    seen.symbol = params.as_ref().and_then(|params| only_symbol(params.as_ref()?));
-    let params = || {
-        let params = params.ok_or(Malformed::Missing("params"))?;
-        decode_params(&params.ok_or(Malformed::WrongType("params", "an object"))?)
-    };
+    let given = sent(&root, "params").map(|params| params.as_object().ok_or(NO_OBJECT));
+    if let Some(Ok(params)) = &given {
+        seen.symbol = only_symbol(params);
+    }
+    let optional = || given.as_ref().map(|given| given.as_ref().map_err(|&wrong| wrong)).transpose();
+    let params = || optional()?.ok_or(Malformed::Missing("params"));
     let method = match method {
         "ping" => Method::Ping,
-        "subscribe" => Method::Subscribe(params()?),
-        "unsubscribe" => Method::Unsubscribe(params()?),
+        "subscribe" => Method::Subscribe(decode_params(params()?)?),
+        "unsubscribe" => Method::Unsubscribe(decode_params(params()?)?),
+        "configure" => Method::Configure(decode_configure(params()?)?),
+        "pause" => Method::Pause(decode_target(optional()?)?),
+        "resume" => Method::Resume(decode_target(optional()?)?),
         _ => return Err(RequestErrorKind::UnknownMethod),
     };
     Ok(Request { method, req_id: req_id? })
@@ -305,8 +348,33 @@ fn decode_params(params: &Object<'_, '_>) -> Result<Params, RequestErrorKind> {
     let snapshot = sent(params, "snapshot")
         .map(|value| value.as_bool().ok_or(Malformed::WrongType("snapshot", "true or false")))
         .transpose()?;
-    let superset = SUPERSET_PARAMS.iter().any(|key| sent(params, key).is_some());
-    Ok(Params { channel, symbols, snapshot, superset })
+    Ok(Params {
+        channel,
+        symbols,
+        snapshot,
+        delivery: delivery::decode_delivery(params)?,
+        max_bytes_per_s: delivery::count(params, "max_bytes_per_s")?,
+        resume: delivery::decode_resume(params)?,
+        superset: SUPERSET_PARAMS.iter().any(|key| sent(params, key).is_some()),
+    })
+}
+
+/// Which subscriptions are meant: those of a channel, or all when no channel is named.
+fn decode_target(params: Option<&Object<'_, '_>>) -> Result<Target, RequestErrorKind> {
+    let Some(params) = params.filter(|params| sent(params, "channel").is_some()) else {
+        return Ok(Target::All);
+    };
+    let channel = decode_channel(params)?;
+    let symbols = if channel == ChannelParams::Instrument { Vec::new() } else { decode_symbols(params)? };
+    Ok(Target::Some(channel, symbols))
+}
+
+fn decode_configure(params: &Object<'_, '_>) -> Result<Configure, RequestErrorKind> {
+    Ok(Configure {
+        target: decode_target(Some(params))?,
+        delivery: delivery::decode_delivery(params)?,
+        max_bytes_per_s: delivery::count(params, "max_bytes_per_s")?,
+    })
 }
 
 fn decode_channel(params: &Object<'_, '_>) -> Result<ChannelParams, RequestErrorKind> {

@@ -2,9 +2,9 @@
 
 mod support;
 
-use model::{Channel, Epoch, FeedStatus, InstrumentId, Nanos, Sequence, StreamKey, Trigger};
+use model::{Channel, Epoch, FeedStatus, InstrumentId, Nanos, Policy, Sequence, StreamKey, Trigger};
 use support::golden;
-use wire::reply::{self, Failure, Notice, NoticeCode, Refusal, Stamp, Subscribed};
+use wire::reply::{self, Failure, Notice, NoticeCode, Refusal, Stamp, Subscribed, SubscribedExt, Terms};
 use wire::request::{self, ReqId};
 
 /// 2026-02-03T04:05:06.789012345Z, answered 55 microseconds later.
@@ -40,12 +40,44 @@ fn a_subscription_is_acknowledged_with_the_keys_of_its_channel() {
     }
 }
 
+const TERMS: Terms =
+    Terms { policy: Policy::Conflate, interval_ms: 100, max_lag_ms: 30_000, max_lag_entries: 1_000 };
+
+/// Terms whose limits mean something.
+const STRICT: Terms = Terms { policy: Policy::Disconnect, interval_ms: 0, max_lag_ms: 5_000, ..TERMS };
+
+fn with_id(id: u64) -> Stamp {
+    Stamp { req_id: Some(ReqId::Unsigned(id)), ..STAMP }
+}
+
 #[test]
-fn an_opted_in_connection_is_told_epoch_and_sequence() {
-    let ext = Some((Epoch(7), Sequence(81_234)));
-    let made = Subscribed { ext, ..subscribed(StreamKey::Book(BTC, 0), true) };
-    let stamp = Stamp { req_id: Some(ReqId::Unsigned(1)), ..STAMP };
-    check("ack-subscribe-book-ext", |out| reply::subscribed(&made, stamp, out));
+fn an_opted_in_connection_is_told_epoch_sequence_and_terms() {
+    let ext = SubscribedExt { epoch: Epoch(7), seq: Sequence(81_234), terms: TERMS, recovered: None };
+    let book = |ext| Subscribed { ext: Some(ext), ..subscribed(StreamKey::Book(BTC, 0), true) };
+    check("ack-subscribe-book-ext", |out| reply::subscribed(&book(ext), with_id(1), out));
+    let recovered = SubscribedExt { recovered: Some(true), ..ext };
+    check("ack-subscribe-book-recovered", |out| reply::subscribed(&book(recovered), with_id(2), out));
+    let ext = SubscribedExt { terms: STRICT, recovered: Some(false), ..ext };
+    let trade = Subscribed { ext: Some(ext), ..subscribed(StreamKey::Trade(BTC), false) };
+    check("ack-subscribe-trade-not-recovered", |out| reply::subscribed(&trade, with_id(3), out));
+}
+
+#[test]
+fn new_terms_are_acknowledged_with_what_is_in_force() {
+    let book = StreamKey::Book(BTC, 0);
+    check("ack-configure", |out| reply::configured(book, "BTC/USD", &TERMS, with_id(4), out));
+    let trade = StreamKey::Trade(BTC);
+    check("ack-configure-disconnect", |out| reply::configured(trade, "BTC/USD", &STRICT, STAMP, out));
+    check("ack-configure-connection", |out| reply::configured_connection(64_000, with_id(5), out));
+}
+
+#[test]
+fn a_pause_is_acknowledged_for_one_subscription_or_for_all() {
+    let book = StreamKey::Book(BTC, 0);
+    check("ack-pause", |out| reply::paused(book, "BTC/USD", true, with_id(6), out));
+    check("ack-resume", |out| reply::paused(book, "BTC/USD", false, with_id(7), out));
+    check("ack-pause-all", |out| reply::paused_all(12, true, STAMP, out));
+    check("ack-resume-all", |out| reply::paused_all(12, false, with_id(8), out));
 }
 
 #[test]
@@ -69,6 +101,7 @@ fn a_refusal_says_why_in_the_words_of_the_venue() {
         ("error-depth", Refusal::Depth, "BTC/USD"),
         ("error-interval", Refusal::Interval, "BTC/USD"),
         ("error-already-subscribed", Refusal::AlreadySubscribed, "BTC/USD"),
+        ("error-policy", Refusal::Policy("drop_oldest, drop_newest, disconnect"), "BTC/USD"),
     ];
     for (name, refusal, symbol) in cases {
         let text = refusal.to_string();
@@ -138,16 +171,18 @@ fn a_notice_leaves_out_what_it_does_not_know() {
     let range = |from, to, count| (Some(Sequence(from)), Some(Sequence(to)), Some(count));
     check("notice-stale", |out| reply::notice(&btc(NoticeCode::Stale, Some(Channel::Book)), out));
     check("notice-fresh", |out| reply::notice(&btc(NoticeCode::Fresh, Some(Channel::Book)), out));
-    check("notice-lagging", |out| reply::notice(&btc(NoticeCode::Lagging, Some(Channel::Book)), out));
+    check("notice-lagging", |out| reply::notice(&Notice::new(NoticeCode::Lagging), out));
     check("notice-revoked", |out| reply::notice(&btc(NoticeCode::Revoked, Some(Channel::Trade)), out));
     let (from_seq, to_seq, count) = range(81_235, 81_301, 12);
     let gap = Notice { from_seq, to_seq, count, ..btc(NoticeCode::Gap, Some(Channel::Trade)) };
     check("notice-gap", |out| reply::notice(&gap, out));
+    let gap = Notice { to_seq: Some(Sequence(17)), epoch: Some(Epoch(8)), ..gap };
+    check("notice-gap-epoch", |out| reply::notice(&gap, out));
     let resynced = Notice { from_seq, to_seq, count, ..btc(NoticeCode::Resynced, Some(Channel::Book)) };
     check("notice-resynced", |out| reply::notice(&resynced, out));
     let merged = Notice { from_seq, to_seq, count, ..btc(NoticeCode::Merged, Some(Channel::Book)) };
     check("notice-merged", |out| reply::notice(&merged, out));
-    let text = Some("gateway restarts, come back in 3 s");
+    let text = Some("gateway is going away");
     let closing = Notice { text, ..Notice::new(NoticeCode::Closing) };
     check("notice-closing", |out| reply::notice(&closing, out));
 }

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use model::{InstrumentId, StreamKey, Trigger};
 use proptest::prelude::*;
 use wire::reply::Refusal;
-use wire::request::{self, Method, Params, Request, RequestErrorKind, SYMBOLS_MAX};
+use wire::request::{
+    self, Configure, Delivery, Method, Params, Request, RequestErrorKind, Resume, SYMBOLS_MAX, Target,
+};
 
 /// Decodes and describes in one line: what was understood, or the answer and what it carries.
 fn check(sent: &str) -> String {
@@ -13,8 +15,15 @@ fn check(sent: &str) -> String {
     match request::decode(&mut sent.as_bytes().to_vec()) {
         Ok(Request { method, req_id }) => {
             text.push_str(method.name());
-            if let Method::Subscribe(params) | Method::Unsubscribe(params) = &method {
-                describe(params, &mut text);
+            match &method {
+                Method::Subscribe(params) | Method::Unsubscribe(params) => describe(params, &mut text),
+                Method::Configure(Configure { target, delivery, max_bytes_per_s }) => {
+                    describe_target(target, &mut text);
+                    describe_delivery(delivery, &mut text);
+                    write(&mut text, "max_bytes_per_s", *max_bytes_per_s);
+                }
+                Method::Pause(target) | Method::Resume(target) => describe_target(target, &mut text),
+                Method::Ping => {}
             }
             write(&mut text, "id", req_id);
         }
@@ -39,7 +48,35 @@ fn describe(params: &Params, text: &mut String) {
     }
     write(text, "symbols", Some(params.symbols.join(",")));
     write(text, "snapshot", Some(params.snapshot()));
+    describe_delivery(&params.delivery, text);
+    write(text, "max_bytes_per_s", params.max_bytes_per_s);
+    match &params.resume {
+        None => {}
+        Some(Resume::All(epoch, seq)) => write(text, "resume", Some(format!("{}:{}", epoch.0, seq.0))),
+        Some(Resume::PerSymbol(points)) => {
+            for (symbol, epoch, seq) in points {
+                write(text, &format!("resume[{symbol}]"), Some(format!("{}:{}", epoch.0, seq.0)));
+            }
+        }
+    }
     write(text, "superset", params.superset.then_some(true));
+}
+
+fn describe_delivery(delivery: &Delivery, text: &mut String) {
+    write(text, "policy", delivery.policy.map(model::Policy::name));
+    write(text, "max_lag_ms", delivery.max_lag_ms);
+    write(text, "max_lag_entries", delivery.max_lag_entries);
+    write(text, "interval_ms", delivery.interval_ms);
+}
+
+fn describe_target(target: &Target, text: &mut String) {
+    match target {
+        Target::All => text.push_str(" all"),
+        Target::Some(channel, symbols) => {
+            write(text, "channel", Some(channel.channel().name()));
+            write(text, "symbols", Some(symbols.join(",")));
+        }
+    }
 }
 
 fn write(text: &mut String, key: &str, value: Option<impl std::fmt::Display>) {
@@ -113,14 +150,110 @@ fn depths_and_intervals_that_do_not_exist_are_refused_per_symbol_and_never_round
 
 #[test]
 fn a_parameter_of_the_superset_opts_in_and_other_unknown_ones_do_not() {
-    for key in
-        ["policy", "max_lag_ms", "max_lag_entries", "interval_ms", "max_bytes_per_s", "resume", "checksum"]
-    {
-        let told = subscribe(&format!(r#""channel":"trade","symbol":["A/B"],"{key}":{{"any":["thing"]}}"#));
-        assert_eq!(told, "subscribe trade symbols=A/B snapshot=false superset=true id=1", "{key}");
+    let params = [
+        (r#""policy":"disconnect""#, " policy=disconnect"),
+        (r#""max_lag_ms":5"#, " max_lag_ms=5"),
+        (r#""max_lag_entries":5"#, " max_lag_entries=5"),
+        (r#""interval_ms":5"#, " interval_ms=5"),
+        (r#""max_bytes_per_s":5"#, " max_bytes_per_s=5"),
+        (r#""resume":{"epoch":7,"seq":5}"#, " resume=7:5"),
+        (r#""checksum":{"any":["thing"]}"#, ""),
+    ];
+    for (param, shown) in params {
+        let told = subscribe(&format!(r#""channel":"trade","symbol":["A/B"],{param}"#));
+        assert_eq!(told, format!("subscribe trade symbols=A/B snapshot=false{shown} superset=true id=1"));
     }
     let told = subscribe(r#""channel":"trade","symbol":["A/B"],"token":"policy","policy":null"#);
     assert_eq!(told, "subscribe trade symbols=A/B snapshot=false id=1");
+}
+
+#[test]
+fn parameters_of_the_delivery_are_understood() {
+    let cases = [
+        (r#""policy":"drop_newest""#, "policy=drop_newest superset=true"),
+        (r#""policy":null,"interval_ms":null"#, ""),
+        (
+            r#""policy":"disconnect","max_lag_ms":5000,"max_lag_entries":0"#,
+            "policy=disconnect max_lag_ms=5000 max_lag_entries=0 superset=true",
+        ),
+        (r#""interval_ms":18446744073709551615"#, "interval_ms=18446744073709551615 superset=true"),
+        (r#""max_bytes_per_s":0"#, "max_bytes_per_s=0 superset=true"),
+        (r#""resume":{"seq":5,"epoch":7,"more":true}"#, "resume=7:5 superset=true"),
+        (
+            r#""resume":{"A/USD":{"epoch":7,"seq":5},"B/USD":{"epoch":8,"seq":0}}"#,
+            "resume[A/USD]=7:5 resume[B/USD]=8:0 superset=true",
+        ),
+        (r#""resume":{}"#, "superset=true"),
+    ];
+    for (params, expected) in cases {
+        let text = subscribe(&format!(r#""channel":"trade","symbol":["A/USD"],{params}"#));
+        let expected = format!("subscribe trade symbols=A/USD snapshot=false {expected}");
+        assert_eq!(text, format!("{} id=1", expected.trim_end()), "{params}");
+    }
+}
+
+#[test]
+fn a_wrong_parameter_of_the_delivery_is_named_with_what_it_must_be() {
+    let policies = "policy must be one of conflate, latest, drop_oldest, drop_newest, disconnect";
+    let point = r#"resume must be {"epoch":e,"seq":n}, or that by symbol"#;
+    let whole = |key: &str| format!("{key} must be a whole number, 0 or above");
+    let cases = [
+        (r#""policy":"Conflate""#, policies.to_owned()),
+        (r#""policy":1"#, policies.to_owned()),
+        (r#""interval_ms":-1"#, whole("interval_ms")),
+        (r#""interval_ms":0.5"#, whole("interval_ms")),
+        (r#""max_lag_ms":"5""#, whole("max_lag_ms")),
+        (r#""max_lag_entries":[5]"#, whole("max_lag_entries")),
+        (r#""max_bytes_per_s":true"#, whole("max_bytes_per_s")),
+        (r#""resume":true"#, point.to_owned()),
+        (r#""resume":[7,5]"#, point.to_owned()),
+        (r#""resume":{"epoch":7}"#, point.to_owned()),
+        (r#""resume":{"epoch":7,"seq":-5}"#, point.to_owned()),
+        (r#""resume":{"epoch":"7","seq":5}"#, point.to_owned()),
+        (r#""resume":{"A/USD":{"epoch":7,"seq":5},"B/USD":{"epoch":7}}"#, point.to_owned()),
+        (r#""resume":{"A/USD":5}"#, point.to_owned()),
+    ];
+    for (params, expected) in cases {
+        let text = subscribe(&format!(r#""channel":"book","symbol":["A/USD"],{params}"#));
+        let expected = format!("Malformed request: {expected} method=subscribe id=1 symbol=A/USD");
+        assert_eq!(text, expected, "{params}");
+    }
+}
+
+#[test]
+fn configure_pause_and_resume_are_about_some_subscriptions_or_all() {
+    let cases = [
+        (r#"{"method":"pause"}"#, "pause all"),
+        (r#"{"method":"resume","params":{}}"#, "resume all"),
+        (r#"{"method":"resume","params":null}"#, "resume all"),
+        (
+            r#"{"method":"pause","params":{"channel":"book","symbol":["A/USD","B/USD"]}}"#,
+            "pause channel=book symbols=A/USD,B/USD",
+        ),
+        (r#"{"method":"pause","params":{"channel":"instrument"}}"#, "pause channel=instrument symbols="),
+        (
+            r#"{"method":"configure","params":{"channel":"book","symbol":"A/USD","interval_ms":100}}"#,
+            "configure channel=book symbols=A/USD interval_ms=100",
+        ),
+        (
+            r#"{"method":"configure","params":{"max_bytes_per_s":64000}}"#,
+            "configure all max_bytes_per_s=64000",
+        ),
+        (r#"{"method":"configure"}"#, "Malformed request: params is missing method=configure"),
+        (r#"{"method":"pause","params":[]}"#, "Malformed request: params must be an object method=pause"),
+        (
+            r#"{"method":"pause","params":{"channel":"book"}}"#,
+            "Malformed request: params.symbol is missing method=pause",
+        ),
+        (
+            r#"{"method":"configure","params":{"channel":"book","symbol":"A/USD","policy":"best"}}"#,
+            "Malformed request: policy must be one of conflate, latest, drop_oldest, drop_newest, \
+             disconnect method=configure symbol=A/USD",
+        ),
+    ];
+    for (sent, expected) in cases {
+        assert_eq!(check(sent), expected, "{sent}");
+    }
 }
 
 #[test]
@@ -133,11 +266,11 @@ fn what_is_not_a_request_is_told_what_is_wrong() {
         (r#"{"method":"ping",}"#, "Malformed request"),
         ("[]", "Malformed request: a request must be a JSON object"),
         ("7", "Malformed request: a request must be a JSON object"),
-        ("{}", "Malformed request: method is missing"),
-        (r#"{"req_id":4}"#, "Malformed request: method is missing id=4"),
+        ("{}", "Method(s) not found"),
+        (r#"{"req_id":4}"#, "Method(s) not found id=4"),
         (r#"{"method":1,"req_id":4}"#, "Malformed request: method must be a string id=4"),
         (r#"{"method":"login","req_id":4}"#, "Method(s) not found method=login id=4"),
-        (r#"{"event":"subscribe","pair":["XBT/USD"]}"#, "Malformed request: method is missing"),
+        (r#"{"event":"subscribe","pair":["XBT/USD"]}"#, "Method(s) not found"),
         (
             r#"{"method":"ping","req_id":"4"}"#,
             "Malformed request: req_id must be an integer of 64 bits method=ping",

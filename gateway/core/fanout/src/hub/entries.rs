@@ -1,16 +1,18 @@
 //! What the engine posts: entries go to the log and to whom keeps up, joins to who asked.
 
 use model::{
-    Channel, FeedStatus, Instrument, InstrumentId, Nanos, PairStatus, STREAMS_PER_INSTRUMENT, StreamId,
-    StreamKey,
+    Channel, Epoch, FeedStatus, Instrument, InstrumentId, Nanos, PairStatus, STREAMS_PER_INSTRUMENT,
+    Sequence, StreamId, StreamKey,
 };
 use std::sync::Arc;
 use wire::close::CloseCode;
-use wire::reply::{Notice, NoticeCode, Stamp, Subscribed};
+use wire::reply::{Notice, NoticeCode, Stamp, Subscribed, SubscribedExt};
 
 use super::{Hub, Now, Output, Pair};
 use crate::batch::{Batch, Entry, Item, Join};
 use crate::client::{ClientId, LogRange, Mode, SubState};
+use crate::limits::Limits;
+use crate::planted::{self, Bug};
 use crate::stream::SubRef;
 
 impl Hub {
@@ -34,11 +36,20 @@ impl Hub {
         let Some(stream) = self.streams.get_mut(entry.stream.index()).and_then(Option::as_deref_mut) else {
             return;
         };
+        if !stream.active && (stream.waiting.is_empty() || stream.knows(entry)) {
+            // On its way when this shard left the stream, or history that is here already.
+            return;
+        }
         let Some(at) = self.log.push(batch.frame(entry.frame)) else {
             // A frame that outgrows the log: its readers are served from the data instead.
             return self.handle_unlogged(entry, batch);
         };
-        let leaving = stream.leaving(self.limits.ring_entries);
+        let room = self.limits.ring_entries;
+        let over = self.ring_entries > self.limits.ring_entries_total
+            && stream.ring_len() > Limits::RING_ENTRIES_MIN;
+        // One less than there are, so that this entry pushes out two.
+        let room = if over { room.min(stream.ring_len() - 1) } else { room };
+        let leaving = stream.leaving(room);
         if let Some(leaving) = leaving.filter(|&leaving| leaving >= self.oldest_unwritten()) {
             self.lag_before(entry.stream, leaving);
         }
@@ -46,16 +57,22 @@ impl Hub {
             return;
         };
         let end = at + u64::from(entry.frame.len);
-        stream.push(entry, batch, at..end, self.limits.ring_entries);
+        let before = stream.ring_len();
+        stream.push(entry, batch, at..end, room);
+        self.ring_entries = self.ring_entries + stream.ring_len() - before;
         let channel = stream.key.channel();
         let mut counts = [0; Channel::ALL.len()];
         counts[channel as usize] = 1;
         let range =
             LogRange { start: at, end, ts_publish: batch.ts_publish, ts_event: entry.ts_event, counts };
-        self.stats.channel(channel).fanned_out += stream.subscribers.len() as u64;
+        let held = if planted::is(Bug::HeldUncounted) { 0 } else { stream.held.len() };
+        self.stats.channel(channel).fanned_out += (stream.subscribers.len() + held) as u64;
         for &SubRef { client: id, .. } in &stream.subscribers {
             let Some(client) = self.clients[id.index()].as_mut() else { continue };
-            if client.mode != Mode::Live {
+            if client.mode == Mode::Lagging && planted::is(Bug::LagQueued) {
+                client.out.extend_from_slice(batch.frame(entry.frame));
+            }
+            if client.mode != Mode::Live || (client.queued && planted::is(Bug::EntryDropped)) {
                 continue;
             }
             if !client.push_range(range, self.limits.ranges_max) {
@@ -71,11 +88,11 @@ impl Hub {
         }
     }
 
-    /// A position at or before everything that live clients were given and not sent. The queue is in the order in which clients
-    /// were queued, and nothing they were given is older; who was left with something after a write is remembered apart.
+    /// A position at or before everything that live clients were given and not sent: the queue is in the order in which clients
+    /// were queued, and nothing they were given is older.
     fn oldest_unwritten(&self) -> u64 {
         let first = self.dirty.front().and_then(|id| self.clients[id.index()].as_ref());
-        first.map_or(u64::MAX, |client| client.queued_at).min(self.oldest_left)
+        first.map_or(u64::MAX, |client| client.queued_at)
     }
 
     /// Makes those clients lagging that were not yet sent an entry that is about to fall out of the ring: afterwards nobody could say
@@ -91,19 +108,24 @@ impl Hub {
         let late: Vec<(ClientId, u64)> =
             stream.map(|stream| stream.subscribers.iter().filter_map(unsent).collect()).unwrap_or_default();
         for (id, written_to) in late {
-            self.lag(id, written_to);
+            self.lag_told(id, written_to);
         }
     }
 
     fn handle_unlogged(&mut self, entry: &Entry, batch: &Batch) {
         let end = self.log.end();
         let stream = self.stream(entry.stream);
+        let before = stream.ring_len();
         stream.push(entry, batch, end..end, usize::MAX);
-        let readers: Vec<SubRef> = stream.subscribers.clone();
+        let added = stream.ring_len() - before;
+        let readers: Vec<SubRef> = stream.readers().collect();
         let channel = stream.key.channel();
+        self.ring_entries += added;
         self.count(channel).fanned_out += readers.len() as u64;
-        for SubRef { client, .. } in readers {
-            self.lag_without_range(client, channel);
+        for SubRef { client, sub } in readers {
+            if self.client(client).is_some_and(|client| client.subs[sub as usize].is_fed()) {
+                self.lag_without_range(client, channel);
+            }
         }
     }
 
@@ -113,7 +135,9 @@ impl Hub {
             // `lag` takes what is pending out of the count of written entries, where ranges were put before; this
             // entry never was in a range.
             self.count(channel).written += 1;
-            self.lag_live(id);
+            let end = self.log.end();
+            let first = self.client(id).and_then(|client| client.ranges.first().map(|range| range.start));
+            self.lag_told(id, first.unwrap_or(end));
         }
     }
 
@@ -123,7 +147,7 @@ impl Hub {
         }
         let snapshot = self.log.push(batch.frame(join.snapshot));
         let stream = self.stream(join.stream);
-        (stream.epoch, stream.head, stream.active) = (join.epoch, join.seq, true);
+        stream.stand_at(join);
         let waiting = std::mem::take(&mut stream.waiting);
         for SubRef { client, sub } in waiting {
             self.join_one(client, sub, join, batch, snapshot, now);
@@ -137,32 +161,59 @@ impl Hub {
         let Some(one) = client.subs.get_mut(sub as usize) else { return };
         let state = std::mem::replace(&mut one.state, SubState::Active);
         let is_wanted = one.snapshot || state == SubState::Resyncing;
-        let has_snapshot = is_wanted && join.snapshot.len > 0;
         (one.cursor, one.cursor_seq, one.cursor_epoch) = (stream.published, join.seq, join.epoch);
-        one.slot = stream.subscribers.len() as u32;
-        stream.subscribers.push(SubRef { client: id, sub });
-        stream.idle_since = None;
-        self.idle.remove(&join.stream);
-        if let SubState::Subscribing { req_id, time_in } = state {
+        one.due = now.mono;
+        let point = if let SubState::Subscribing { resume, .. } = state { resume } else { None };
+        let found = point.and_then(|(epoch, seq)| stream.locate(epoch, seq));
+        let recovered = point.map(|_| found.is_some());
+        let has_snapshot =
+            (is_wanted || recovered == Some(false)) && join.snapshot.len > 0 && found.is_none();
+        if let SubState::Subscribing { req_id, time_in, .. } = state {
             let stamp = Stamp { time_in, time_out: now.wall, req_id };
-            self.acknowledge(id, sub, join, stamp);
+            self.acknowledge(id, sub, join, recovered, stamp);
+        } else if planted::is(Bug::AcknowledgedTwice) {
+            let stamp = Stamp { time_in: now.wall, time_out: now.wall, req_id: None };
+            self.acknowledge(id, sub, join, recovered, stamp);
         }
+        if let (Some(point), Some(ordinal)) = (point, found) {
+            self.go_on_from(id, sub, point, ordinal);
+        }
+        self.add_subscriber(id, sub, join.stream);
+        self.arm(id, sub, now.mono);
         if has_snapshot {
             self.give_snapshot(id, sub, batch.frame(join.snapshot), at, batch.ts_publish);
         }
         self.tell_if_stale(id, join.stream);
     }
 
-    fn acknowledge(&mut self, id: ClientId, sub: u32, join: &Join, stamp: Stamp) {
+    /// Sets the cursor of a client that comes back to where it stands; what it missed counts as fanned out now.
+    fn go_on_from(&mut self, id: ClientId, sub: u32, point: (Epoch, Sequence), ordinal: u64) {
+        // A live client has no cursors, so it lags until this one is at the head.
+        self.lag_live(id);
+        let Some(client) = self.client(id) else { return };
+        let one = &mut client.subs[sub as usize];
+        let missed = one.cursor - ordinal;
+        one.cursor = ordinal;
+        (one.cursor_epoch, one.cursor_seq) = point;
+        client.has_due = true;
+        let channel = StreamKey::from(one.stream).channel();
+        self.count(channel).fanned_out += if planted::is(Bug::ResumeUncounted) { 0 } else { missed };
+        self.make_dirty(id);
+    }
+
+    fn acknowledge(&mut self, id: ClientId, sub: u32, join: &Join, recovered: Option<bool>, stamp: Stamp) {
         let Some(client) = self.client(id) else { return };
         client.heartbeats = true;
-        let (ext, snapshot) = (client.ext, client.subs[sub as usize].snapshot);
+        let (ext, snapshot, terms) = {
+            let one = &client.subs[sub as usize];
+            (client.ext, one.snapshot, one.terms)
+        };
         let symbol = self.symbol(join.stream.into()).to_owned();
         let made = Subscribed {
             stream: join.stream.into(),
             symbol: &symbol,
             snapshot,
-            ext: ext.then_some((join.epoch, join.seq)),
+            ext: ext.then_some(SubscribedExt { epoch: join.epoch, seq: join.seq, terms, recovered }),
         };
         self.answer(id, |out| wire::reply::subscribed(&made, stamp, out));
     }
@@ -195,7 +246,7 @@ impl Hub {
     }
 
     /// Makes a live client lagging where it stands; its way back asks for what has to be synced.
-    fn lag_live(&mut self, id: ClientId) {
+    pub(super) fn lag_live(&mut self, id: ClientId) {
         let end = self.log.end();
         let Some(client) = self.client(id) else { return };
         if client.mode == Mode::Live {
@@ -224,7 +275,7 @@ impl Hub {
         let first = 1 + id.0 * STREAMS_PER_INSTRUMENT;
         for stream in (first..first + STREAMS_PER_INSTRUMENT).map(StreamId) {
             let Some(one) = self.streams.get(stream.index()).and_then(Option::as_deref) else { continue };
-            let (channel, readers) = (one.key.channel(), one.subscribers.clone());
+            let (channel, readers) = (one.key.channel(), one.readers().collect::<Vec<_>>());
             for SubRef { client, .. } in readers {
                 if !stale && self.client(client).is_some_and(|client| client.ext) {
                     // The update that made it fresh comes before the news that it is.
@@ -275,10 +326,12 @@ impl Hub {
             self.lag_live(client);
         }
         let stream = self.stream(id);
+        let forgotten = stream.ring_len();
         stream.forget();
-        let (channel, readers) = (stream.key.channel(), stream.subscribers.len() as u64);
+        let (channel, readers) = (stream.key.channel(), stream.readers().count() as u64);
         // The hole counts as one entry for each of them.
         self.count(channel).fanned_out += readers;
+        self.ring_entries -= forgotten;
         self.note_idle(id, now);
     }
 
@@ -309,7 +362,7 @@ impl Hub {
 
     pub(super) fn note_idle(&mut self, id: StreamId, now: Nanos) {
         let stream = self.stream(id);
-        if stream.active && stream.subscribers.is_empty() && stream.waiting.is_empty() {
+        if stream.active && stream.readers().next().is_none() && stream.waiting.is_empty() {
             stream.idle_since = stream.idle_since.or(Some(now));
             self.idle.insert(id);
         }

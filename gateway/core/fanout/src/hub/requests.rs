@@ -2,10 +2,11 @@
 
 use model::{InstrumentId, Nanos, StreamId, StreamKey};
 use wire::reply::{self, Failure, Refusal, Stamp};
-use wire::request::{self, Method, Params, ReqId};
+use wire::request::{self, ChannelParams, Method, Params, ReqId, Target};
 
 use super::{Hub, Now};
 use crate::client::{Client, ClientId, Mode, Sub, SubState};
+use crate::planted::{self, Bug};
 use crate::stream::{Stream, SubRef};
 
 /// What a request is answered with, whatever comes of it.
@@ -49,36 +50,108 @@ impl Hub {
         match request.method {
             Method::Ping => self.answer(id, |out| reply::pong(asked.stamp(), out)),
             Method::Subscribe(params) => {
-                if params.superset
-                    && let Some(client) = self.client(id)
-                {
-                    client.ext = true;
+                if params.superset {
+                    self.opt_in(id);
                 }
-                self.for_each_stream(id, &params, asked, |hub, key| hub.subscribe(id, key, &params, asked));
+                if let Some(bytes_per_s) = params.max_bytes_per_s {
+                    self.set_rate(id, bytes_per_s, now);
+                }
+                self.for_each_stream(id, params.channel, &params.symbols, asked, |hub, key| {
+                    hub.subscribe(id, key, &params, asked)
+                });
             }
             Method::Unsubscribe(params) => {
-                self.for_each_stream(id, &params, asked, |hub, key| hub.unsubscribe(id, key, asked));
+                self.for_each_stream(id, params.channel, &params.symbols, asked, |hub, key| {
+                    hub.unsubscribe(id, key, asked)
+                });
+            }
+            Method::Configure(configure) => self.configure(id, &configure, asked),
+            Method::Pause(target) => self.pause(id, &target, true, asked),
+            Method::Resume(target) => self.pause(id, &target, false, asked),
+        }
+    }
+
+    /// A client that uses the superset is told what only it can understand.
+    fn opt_in(&mut self, id: ClientId) {
+        if let Some(client) = self.client(id) {
+            client.ext = true;
+        }
+    }
+
+    /// Sets how existing subscriptions, or the connection, are served from now on.
+    fn configure(&mut self, id: ClientId, configure: &request::Configure, asked: Asked) {
+        self.opt_in(id);
+        if let Some(bytes_per_s) = configure.max_bytes_per_s {
+            let granted = self.set_rate(id, bytes_per_s, asked.now);
+            self.answer(id, |out| reply::configured_connection(granted, asked.stamp(), out));
+        }
+        let Target::Some(channel, symbols) = &configure.target else {
+            if configure.max_bytes_per_s.is_none() {
+                self.refuse(
+                    id,
+                    asked,
+                    "Malformed request: name params.channel and symbol, or max_bytes_per_s",
+                    None,
+                );
+            }
+            return;
+        };
+        self.for_each_stream(id, *channel, symbols, asked, |hub, key| {
+            let index = hub.find_subscription(id, key)?;
+            let (key, terms) = hub.set_terms(id, index, &configure.delivery, asked.now)?;
+            let symbol = hub.symbol(key).to_owned();
+            hub.answer(id, |out| reply::configured(key, &symbol, &terms, asked.stamp(), out));
+            Ok(())
+        });
+    }
+
+    fn pause(&mut self, id: ClientId, target: &Target, paused: bool, asked: Asked) {
+        self.opt_in(id);
+        match target {
+            Target::All => {
+                let count = self.client(id).map_or(0, |client| client.subs.len());
+                for index in 0..count as u32 {
+                    self.set_paused(id, index, paused, asked.now);
+                }
+                self.answer(id, |out| reply::paused_all(count, paused, asked.stamp(), out));
+            }
+            Target::Some(channel, symbols) => {
+                self.for_each_stream(id, *channel, symbols, asked, |hub, key| {
+                    let index = hub.find_subscription(id, key)?;
+                    let key = hub.set_paused(id, index, paused, asked.now).unwrap_or(key);
+                    let symbol = hub.symbol(key).to_owned();
+                    hub.answer(id, |out| reply::paused(key, &symbol, paused, asked.stamp(), out));
+                    Ok(())
+                });
             }
         }
+    }
+
+    fn find_subscription(&mut self, id: ClientId, key: StreamKey) -> Result<u32, String> {
+        let position = self.client(id).and_then(|client| {
+            client.subs.iter().position(|sub| is_same_subscription(sub.stream.into(), key))
+        });
+        position.map(|position| position as u32).ok_or_else(|| Refusal::NotFound.to_string())
     }
 
     /// Runs an action for the stream of every symbol; what fails is answered and does not stop the others.
     fn for_each_stream(
         &mut self,
         id: ClientId,
-        params: &Params,
+        channel: ChannelParams,
+        symbols: &[Box<str>],
         asked: Asked,
         mut action: impl FnMut(&mut Self, StreamKey) -> Result<(), String>,
     ) {
-        if params.symbols.is_empty() {
-            let result = params.channel.stream_key(InstrumentId(0)).map_err(|refusal| refusal.to_string());
+        if symbols.is_empty() {
+            let result = channel.stream_key(InstrumentId(0)).map_err(|refusal| refusal.to_string());
             if let Err(text) = result.and_then(|key| action(self, key)) {
                 self.refuse(id, asked, &text, None);
             }
         }
-        for symbol in &params.symbols {
+        for symbol in symbols {
             let key = match self.table.id(symbol) {
-                Some(instrument) => params.channel.stream_key(instrument),
+                Some(instrument) => channel.stream_key(instrument),
                 None => Err(Refusal::UnknownSymbol(symbol)),
             };
             let result = key.map_err(|refusal| refusal.to_string()).and_then(|key| action(self, key));
@@ -103,6 +176,8 @@ impl Hub {
         asked: Asked,
     ) -> Result<(), String> {
         let subscriptions_max = self.limits.subscriptions_max;
+        let terms = self.tier.grant(key.channel(), &params.delivery);
+        let resume = params.resume.as_ref().and_then(|resume| resume.point(self.symbol(key)));
         let Some(client) = self.client(id) else { return Ok(()) };
         if client.subs.iter().any(|sub| is_same_subscription(sub.stream.into(), key)) {
             return Err(Refusal::AlreadySubscribed.to_string());
@@ -110,11 +185,15 @@ impl Hub {
         if client.subs.len() >= subscriptions_max {
             return Err(format!("Subscription limit of {subscriptions_max} per connection reached"));
         }
+        let terms = terms.map_err(|policies| Refusal::Policy(&policies).to_string())?;
         let sub = client.subs.len() as u32;
         client.subs.push(Sub {
             stream: key.id(),
             slot: 0,
-            state: SubState::Subscribing { req_id: asked.req_id, time_in: asked.now.wall },
+            state: SubState::Subscribing { req_id: asked.req_id, time_in: asked.now.wall, resume },
+            terms,
+            paused: false,
+            due: asked.now.mono,
             snapshot: params.snapshot(),
             snapshot_end: 0,
             cursor: 0,
@@ -130,7 +209,7 @@ impl Hub {
         let position = client.subs.iter().position(|sub| is_same_subscription(sub.stream.into(), key));
         let Some(position) = position else { return Err(Refusal::NotFound.to_string()) };
         let sub = client.subs[position];
-        if let SubState::Subscribing { req_id, time_in } = sub.state {
+        if let SubState::Subscribing { req_id, time_in, .. } = sub.state {
             self.acknowledge_before_end(id, &sub, Stamp { time_in, time_out: asked.now.wall, req_id });
         }
         // What was fanned out to it comes before the acknowledgement, nothing after it.
@@ -180,7 +259,8 @@ impl Hub {
     fn discard_pending(&mut self, id: ClientId, position: usize) {
         let Some(client) = self.client(id) else { return };
         let sub = client.subs[position];
-        if client.mode == Mode::Lagging && sub.state == SubState::Active {
+        let has_cursor = client.mode == Mode::Lagging || !sub.is_fed();
+        if has_cursor && sub.state == SubState::Active && !planted::is(Bug::DiscardUncounted) {
             let stream = self.stream(sub.stream);
             let (channel, pending) = (stream.key.channel(), stream.published - sub.cursor);
             self.count(channel).discarded += pending;
@@ -209,24 +289,39 @@ impl Hub {
     fn renumber(&mut self, old: SubRef, sub: u32, moved: &Sub) {
         let stream = self.stream(moved.stream);
         if moved.state == SubState::Active {
-            stream.subscribers[moved.slot as usize].sub = sub;
+            let place = if moved.is_fed() { &mut stream.subscribers } else { &mut stream.held };
+            place[moved.slot as usize].sub = sub;
         }
         for waiter in stream.waiting.iter_mut().filter(|waiter| **waiter == old) {
             waiter.sub = sub;
         }
     }
 
-    /// Takes a subscription out of the subscribers of its stream in one step; the last one moves into its place.
+    /// Takes a subscription out of the readers of its stream in one step; the last one moves into its place.
     pub(super) fn remove_subscriber(&mut self, id: ClientId, sub: u32, stream: StreamId) {
         let Some((client, stream)) = self.client_and_stream(id, stream) else { return };
-        let slot = client.subs[sub as usize].slot as usize;
-        assert_eq!(stream.subscribers[slot], SubRef { client: id, sub }, "a subscription knows its place");
-        stream.subscribers.swap_remove(slot);
-        if let Some(&moved) = stream.subscribers.get(slot)
+        let one = &client.subs[sub as usize];
+        let slot = one.slot as usize;
+        let place = if one.is_fed() { &mut stream.subscribers } else { &mut stream.held };
+        assert_eq!(place[slot], SubRef { client: id, sub }, "a subscription knows its place");
+        place.swap_remove(slot);
+        if let Some(&moved) = place.get(slot)
             && let Some(other) = self.client(moved.client)
         {
             other.subs[moved.sub as usize].slot = slot as u32;
         }
+    }
+
+    /// Puts a subscription among those that are fed or those that are held, as its terms say.
+    pub(super) fn add_subscriber(&mut self, id: ClientId, sub: u32, stream: StreamId) {
+        let Some((client, stream)) = self.client_and_stream(id, stream) else { return };
+        let one = &mut client.subs[sub as usize];
+        let place = if one.is_fed() { &mut stream.subscribers } else { &mut stream.held };
+        one.slot = place.len() as u32;
+        place.push(SubRef { client: id, sub });
+        stream.idle_since = None;
+        let id = stream.key.id();
+        self.idle.remove(&id);
     }
 
     /// Ends all subscriptions of a client and counts what it was not sent.

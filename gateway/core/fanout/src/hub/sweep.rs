@@ -1,20 +1,19 @@
 //! Writing: each dirty client in turn gets one write with everything it lacks at that moment.
 
+use wire::reply::{Notice, NoticeCode};
 use wire::ws::{Opcode, write_frame};
 
 use super::{Hub, Now, Output, Sink, Written};
 use crate::client::{ClientId, LogRange, Mode};
 use crate::log::ByteLog;
+use crate::planted::{self, Bug};
 
 impl Hub {
     /// Visits up to `visits` dirty clients; returns how many. The caller looks into the engine's lane again before the next
     /// call, so that clients still waiting get what arrived meanwhile.
     pub fn sweep(&mut self, visits: usize, sink: &mut impl Sink) -> usize {
         for visited in 0..visits {
-            let Some(id) = self.dirty.pop_front() else {
-                self.oldest_left = u64::MAX;
-                return visited;
-            };
+            let Some(id) = self.dirty.pop_front() else { return visited };
             if let Some(client) = self.client(id) {
                 client.queued = false;
                 self.visit(id, sink);
@@ -30,17 +29,76 @@ impl Hub {
             return;
         }
         match client.mode {
-            Mode::Live => match client.ranges.first() {
-                Some(first) if !self.log.holds(first.start) => {
-                    let written_to = first.start;
-                    self.lag(id, written_to);
-                    self.catch_up(id, sink);
-                }
-                _ => self.write_live(id, sink),
-            },
-            Mode::Lagging => self.catch_up(id, sink),
+            Mode::Live | Mode::Lagging if client.rate.is_some() => self.visit_rated(id, sink),
+            Mode::Live => self.visit_live(id, sink),
+            Mode::Lagging => self.catch_up(id, usize::MAX, sink),
             Mode::Closing(_) => self.write_out(id, sink),
             Mode::Closed => {}
+        }
+    }
+
+    fn visit_live(&mut self, id: ClientId, sink: &mut impl Sink) {
+        let Some(client) = self.clients[id.index()].as_ref() else { return };
+        match client.ranges.first() {
+            Some(first) if !self.log.holds(first.start) => {
+                let written_to = first.start;
+                self.lag_told(id, written_to);
+                self.catch_up(id, usize::MAX, sink);
+            }
+            _ => {
+                self.write_live(id, sink);
+                let is_due =
+                    self.client(id).is_some_and(|client| client.has_due && client.blocked_since.is_none());
+                if is_due {
+                    self.catch_up(id, usize::MAX, sink);
+                }
+            }
+        }
+    }
+
+    /// A client with a bandwidth: within its credit it is served like others, beyond it it lags until there is credit. Answers to
+    /// its own requests do not wait for credit.
+    fn visit_rated(&mut self, id: ClientId, sink: &mut impl Sink) {
+        let now = sink.now().mono;
+        let Some(client) = self.clients[id.index()].as_mut() else { return };
+        let Some(rate) = client.rate.as_deref_mut() else { return };
+        let credit = rate.credit(now);
+        let next = rate.next(now);
+        let is_armed = rate.wake > now;
+        let given: u64 = client.ranges.iter().map(|range| range.end - range.start).sum();
+        let first = client.ranges.first().map_or(u64::MAX, |range| range.start);
+        // A snapshot goes out in debt, which the updates after it pay: given up, it would only be asked for again.
+        let owes_snapshot = client.subs.iter().any(|sub| sub.snapshot_end > first);
+        let has_credit = credit > 0 && given <= credit as u64;
+        if client.mode == Mode::Live && (owes_snapshot || has_credit) {
+            return self.visit_live(id, sink);
+        }
+        self.lag_live(id);
+        if credit > 0 {
+            self.catch_up(id, credit as usize, sink);
+        } else {
+            self.write_answers(id, sink);
+        }
+        let Some(client) = self.client(id) else { return };
+        let waits = client.mode == Mode::Lagging && !is_armed;
+        if let Some(rate) = client.rate.as_deref_mut().filter(|_| waits) {
+            rate.wake = next;
+            self.timers.push(next, id, None);
+        }
+    }
+
+    /// Writes only what answers the client's own requests, and the rest of a frame.
+    fn write_answers(&mut self, id: ClientId, sink: &mut impl Sink) {
+        let Some(client) = self.clients[id.index()].as_mut() else { return };
+        if client.out.is_empty() {
+            return;
+        }
+        let written = sink.write(id, &client.out);
+        let (given, now) = (client.out.len(), sink.now());
+        if let Some(taken) = self.account(id, written, given, now)
+            && let Some(client) = self.client(id)
+        {
+            client.out.drain(..taken);
         }
     }
 
@@ -100,6 +158,9 @@ impl Hub {
         self.stats.bytes_written += taken as u64;
         self.stats.writes_blocked += u64::from(taken < given);
         let client = self.client(id)?;
+        if let Some(rate) = client.rate.as_deref_mut() {
+            rate.spend(taken);
+        }
         if taken > 0 {
             client.last_sent = now.mono;
         }
@@ -122,12 +183,10 @@ impl Hub {
                 channel.written += u64::from(count);
             }
         }
-        if client.has_output() {
-            // It goes to the end of the queue with ranges older than those of clients before it.
-            if let Some(first) = client.ranges.first() {
-                self.oldest_left = self.oldest_left.min(first.start);
-            }
-            self.make_dirty(id);
+        if let Some(first) = client.ranges.first() {
+            // More than one write can carry: it does not keep up.
+            let written_to = first.start;
+            self.lag_told(id, written_to);
         }
     }
 
@@ -140,7 +199,7 @@ impl Hub {
             // Also without ranges: a live client is never blocked, so what it is given is always on its way to be written.
             let end = self.log.end();
             let written_to = client.ranges.first().map_or(end, |first| first.start);
-            self.lag(id, written_to);
+            self.lag_told(id, written_to);
             return;
         }
         client.out.clear();
@@ -151,13 +210,28 @@ impl Hub {
             if left < len {
                 written_to = frame_end(&self.log, range, left);
                 let rest = self.log.read(range.start + left, written_to);
-                client.out.extend_from_slice(rest);
+                if !planted::is(Bug::RestForgotten) {
+                    client.out.extend_from_slice(rest);
+                }
+                if planted::is(Bug::EntryRepeated) {
+                    written_to = range.start;
+                }
                 break;
             }
             left -= len;
             written_to = range.end;
         }
+        self.lag_told(id, written_to);
+    }
+
+    /// Makes a live client lagging because it is too slow; who opted in is told, once until it has caught up.
+    pub(super) fn lag_told(&mut self, id: ClientId, written_to: u64) {
         self.lag(id, written_to);
+        let Some(client) = self.client(id) else { return };
+        if client.mode == Mode::Lagging && client.lagging_since.is_none() {
+            client.lagging_since = Some(client.last_sent);
+            self.notify(id, &Notice::new(NoticeCode::Lagging));
+        }
     }
 
     /// Turns what a live client was given and not sent into cursors: everything before `written_to` was sent.
@@ -184,14 +258,24 @@ impl Hub {
         let stream = self.streams.get(sub.stream.index()).and_then(Option::as_deref);
         let Some(stream) = stream.filter(|_| sub.state == crate::client::SubState::Active) else { return };
         let channel = stream.key.channel();
+        let never_synced = sub.snapshot_end > written_to;
+        if !sub.is_fed() {
+            // Held: its cursor is where it was.
+            if never_synced {
+                self.stats.channel(channel).discarded += stream.published - sub.cursor;
+                self.unsync(id, index as u32);
+            }
+            return;
+        }
         // What fell out of the ring was sent: whoever was not sent an entry began to lag before it fell out.
         let ordinal = stream.ordinal_before(written_to).max(stream.oldest() - 1);
+        let off = u64::from(planted::is(Bug::CursorOffByOne));
+        let ordinal = (ordinal + off).min(stream.published);
         if ordinal > sub.cursor {
             sub.cursor = ordinal;
             (sub.cursor_seq, sub.cursor_epoch) = stream.place(ordinal);
         }
         let pending = stream.published - sub.cursor;
-        let never_synced = sub.snapshot_end > written_to;
         let counts = self.stats.channel(channel);
         counts.written -= pending;
         if never_synced {

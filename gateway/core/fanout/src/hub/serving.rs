@@ -1,0 +1,109 @@
+//! Changes of how a client is served while it is connected: terms, pauses, bandwidth, and the limits of a lag.
+
+use model::{Nanos, Policy, StreamKey};
+use wire::close::CloseCode;
+use wire::reply::{Refusal, Terms};
+use wire::request::Delivery;
+
+use super::{Hub, Now};
+use crate::client::{ClientId, Mode, SubState};
+use crate::planted::{self, Bug};
+use crate::terms::Rate;
+
+impl Hub {
+    /// Sets new terms of a subscription and says which are in force.
+    ///
+    /// # Errors
+    /// The answer, when the policy is not allowed.
+    pub(super) fn set_terms(
+        &mut self,
+        id: ClientId,
+        index: u32,
+        asked: &Delivery,
+        now: Now,
+    ) -> Result<(StreamKey, Terms), String> {
+        let Some(sub) = self.client(id).map(|client| client.subs[index as usize]) else {
+            return Err(Refusal::NotFound.to_string());
+        };
+        let key = StreamKey::from(sub.stream);
+        let terms = self
+            .tier
+            .change(key.channel(), &sub.terms, asked)
+            .map_err(|policies| Refusal::Policy(&policies).to_string())?;
+        self.change_serving(id, index, now.mono, |sub| sub.terms = terms);
+        Ok((key, terms))
+    }
+
+    /// Pauses a subscription or lets it go on; says which stream it is.
+    pub(super) fn set_paused(
+        &mut self,
+        id: ClientId,
+        index: u32,
+        paused: bool,
+        now: Now,
+    ) -> Option<StreamKey> {
+        self.change_serving(id, index, now.mono, |sub| sub.paused = paused);
+        let client = self.client(id)?;
+        client.has_due = true;
+        let key = client.subs[index as usize].stream.into();
+        self.make_dirty(id);
+        Some(key)
+    }
+
+    /// Changes a subscription that may move between the fed and the held: a live client lags for a moment, because only then everybody
+    /// has a cursor.
+    fn change_serving(
+        &mut self,
+        id: ClientId,
+        index: u32,
+        now: Nanos,
+        change: impl FnOnce(&mut crate::client::Sub),
+    ) {
+        self.lag_live(id);
+        let Some(client) = self.client(id) else { return };
+        let sub = client.subs[index as usize];
+        if sub.state == SubState::Active {
+            self.remove_subscriber(id, index, sub.stream);
+        }
+        let Some(client) = self.client(id) else { return };
+        change(&mut client.subs[index as usize]);
+        if sub.state == SubState::Active {
+            self.add_subscriber(id, index, sub.stream);
+        }
+        self.arm(id, index, now);
+        self.make_dirty(id);
+    }
+
+    /// Limits the bandwidth of a connection; 0 asks for none. Says what is granted.
+    pub(super) fn set_rate(&mut self, id: ClientId, bytes_per_s: u64, now: Now) -> u64 {
+        let granted = match (bytes_per_s, self.tier.bytes_per_s_max) {
+            (0, max) => max,
+            (asked, 0) => asked,
+            (asked, max) => asked.min(max),
+        };
+        if let Some(client) = self.client(id) {
+            client.rate = (granted > 0).then(|| Box::new(Rate::new(granted, now.mono)));
+        }
+        self.make_dirty(id);
+        granted
+    }
+
+    /// Closes a lagging client whose policy says so.
+    pub(super) fn check_lag(&mut self, id: ClientId, wall: Nanos) {
+        let Some(client) = self.clients.get(id.index()).and_then(Option::as_ref) else { return };
+        let over = client.subs.iter().any(|sub| {
+            let Some(stream) = self.streams.get(sub.stream.index()).and_then(Option::as_deref) else {
+                return false;
+            };
+            let limited =
+                sub.terms.policy == Policy::Disconnect && sub.state == SubState::Active && !sub.paused;
+            limited
+                && (stream.published - sub.cursor > sub.terms.max_lag_entries
+                    || (stream.published > sub.cursor && planted::is(Bug::DisconnectHasty))
+                    || stream.lag_age(sub.cursor, wall) > Nanos::from_millis(sub.terms.max_lag_ms))
+        });
+        if over && client.mode == Mode::Lagging {
+            self.close(id, CloseCode::SlowConsumer, "lag limit of the disconnect policy");
+        }
+    }
+}

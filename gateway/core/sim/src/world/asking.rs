@@ -1,0 +1,166 @@
+//! What honest clients ask: subscriptions, their end, other terms, pauses, bandwidth, and to go on from where they stood.
+
+use fanout::ClientId;
+use model::Channel;
+
+use super::World;
+use crate::client::SimClient;
+use crate::oracle::{Key, Oracle, View};
+
+impl World {
+    /// Hands a request to the hub, and what the hub asks of the engine to the engine.
+    pub(super) fn request(&mut self, id: ClientId, text: String) {
+        self.hub.handle_message(id, &mut text.into_bytes(), self.now());
+        self.drain_hub();
+    }
+
+    /// Any client, and any stream.
+    pub(super) fn pick_key(&mut self) -> Key {
+        use Channel::{Book, Ohlc, Ticker, Trade};
+        let symbol = self.rng.below(self.scenario.symbols as u64) as usize;
+        ([Book, Book, Trade, Ticker, Ohlc][self.rng.below(5) as usize], symbol)
+    }
+
+    /// Whether all instruments have been announced.
+    pub(super) const fn has_begun(&self) -> bool {
+        const FIRST_STEPS: u64 = 20;
+        self.step >= FIRST_STEPS
+    }
+
+    pub(super) fn subscribe_somebody(&mut self) {
+        if !self.has_begun() {
+            return;
+        }
+        let key = self.pick_key();
+        let depth = [10, 25][self.rng.below(2) as usize];
+        let snapshot = key.0 != Channel::Trade || self.rng.one_in(2);
+        let Some(client) = self.clients.pick(&mut self.rng) else { return };
+        if !client.is_open() || client.oracle.views.contains_key(&key) {
+            return;
+        }
+        client.oracle.expect(key, depth, snapshot);
+        let (id, ext) = (client.id, client.oracle.ext);
+        let terms = if ext { self.terms(key.0) } else { String::new() };
+        let params = format!("{},\"snapshot\":{snapshot}{terms}", params(key, depth));
+        self.request(id, format!(r#"{{"method":"subscribe","params":{{{params}}}}}"#));
+    }
+
+    /// Terms that fit a channel, often none.
+    fn terms(&mut self, channel: Channel) -> String {
+        let policies: &[&str] = match channel {
+            Channel::Book => &["conflate", "drop_oldest", "drop_newest", "disconnect"],
+            Channel::Trade => &["drop_oldest", "drop_newest", "disconnect"],
+            _ => &["latest", "drop_oldest", "drop_newest", "disconnect"],
+        };
+        let policy = policies[self.rng.below(policies.len() as u64) as usize];
+        let mut terms = String::new();
+        if self.rng.one_in(2) {
+            terms += &format!(r#","policy":"{policy}""#);
+            if policy == "disconnect" {
+                let (entries, ms) = (1 + self.rng.below(30), 20 + self.rng.below(600));
+                terms += &format!(r#","max_lag_entries":{entries},"max_lag_ms":{ms}"#);
+            }
+        }
+        if self.rng.one_in(2) {
+            terms += &format!(r#","interval_ms":{}"#, self.rng.below(300));
+        }
+        terms
+    }
+
+    /// New terms, a pause, the end of a pause, or a bandwidth.
+    pub(super) fn configure_somebody(&mut self) {
+        let nth = self.rng.below(4) as usize;
+        let kind = self.rng.below(6);
+        let Some(client) = self.clients.pick(&mut self.rng) else { return };
+        let Some((&key, view)) = client.oracle.views.iter().nth(nth) else { return };
+        let (id, depth, leaving) = (client.id, view.depth, view.leaving);
+        if !client.is_open() || !client.oracle.ext || leaving {
+            return;
+        }
+        match kind {
+            0 => {
+                let bytes_per_s = self.rng.below(4) * 20_000;
+                self.limit_rate(id, bytes_per_s);
+            }
+            1 => self.pause_all(id, "pause"),
+            2 => self.pause_all(id, "resume"),
+            3 => {
+                let params = params(key, depth) + &self.terms(key.0);
+                self.request(id, format!(r#"{{"method":"configure","params":{{{params}}}}}"#));
+            }
+            kind => {
+                let method = if kind == 4 { "pause" } else { "resume" };
+                let params = params(key, depth);
+                self.request(id, format!(r#"{{"method":"{method}","params":{{{params}}}}}"#));
+            }
+        }
+    }
+
+    /// Pauses everything that a client takes, or lets it go on.
+    pub(super) fn pause_all(&mut self, id: ClientId, method: &str) {
+        if let Some(client) = self.clients.find(id) {
+            client.oracle.expect_pause();
+            self.request(id, format!(r#"{{"method":"{method}"}}"#));
+        }
+    }
+
+    pub(super) fn limit_rate(&mut self, id: ClientId, bytes_per_s: u64) {
+        self.request(id, format!(r#"{{"method":"configure","params":{{"max_bytes_per_s":{bytes_per_s}}}}}"#));
+    }
+
+    /// Somebody who was cut off comes back, on another connection, and names where it stands.
+    pub(super) fn resume_somebody(&mut self) {
+        let pick = self.rng.below(self.ghosts.len() as u64) as usize;
+        let (key, view) = self.ghosts.swap_remove(pick);
+        let fits = |client: &SimClient| {
+            client.oracle.ext && client.is_open() && !client.oracle.views.contains_key(&key)
+        };
+        let Some(id) = self.clients.iter().find(|client| fits(client)).map(|client| client.id) else {
+            return;
+        };
+        let (Some(epoch), Some(seq)) = (view.epoch, view.last_seq) else { return };
+        self.report.resumed += 1;
+        self.resume(id, key, view, (epoch, seq), false);
+    }
+
+    pub(super) fn resume(
+        &mut self,
+        id: ClientId,
+        key: Key,
+        view: View,
+        (epoch, seq): (u64, u64),
+        lying: bool,
+    ) {
+        let params = params(key, view.depth);
+        if let Some(client) = self.clients.find(id) {
+            client.oracle.expect_resumed(key, view, lying);
+        }
+        let resume = format!(r#""resume":{{"epoch":{epoch},"seq":{seq}}}"#);
+        self.request(id, format!(r#"{{"method":"subscribe","params":{{{params},{resume}}}}}"#));
+    }
+
+    pub(super) fn unsubscribe_somebody(&mut self) {
+        let nth = self.rng.below(4) as usize;
+        let Some(client) = self.clients.pick(&mut self.rng) else { return };
+        let open = client.is_open();
+        let Some((&key, view)) = client.oracle.views.iter_mut().nth(nth) else { return };
+        if !open || std::mem::replace(&mut view.leaving, true) {
+            return;
+        }
+        let id = client.id;
+        let symbol = Oracle::symbol(key.1);
+        let params = format!(r#""channel":"{}","symbol":["{symbol}"]"#, key.0.name());
+        self.request(id, format!(r#"{{"method":"unsubscribe","params":{{{params}}},"req_id":1}}"#));
+    }
+}
+
+/// The parameters that name a stream: channel, symbol, and variant.
+pub(super) fn params((channel, symbol): Key, depth: usize) -> String {
+    let (name, symbol) = (channel.name(), Oracle::symbol(symbol));
+    let variant = match channel {
+        Channel::Book => format!(",\"depth\":{depth}"),
+        Channel::Ticker => ",\"event_trigger\":\"bbo\"".to_owned(),
+        _ => String::new(),
+    };
+    format!(r#""channel":"{name}","symbol":["{symbol}"]{variant}"#)
+}

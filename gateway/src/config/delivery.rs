@@ -1,0 +1,124 @@
+//! What clients may ask of the delivery, by channel.
+
+use fanout::{ChannelBounds, TierBounds};
+use model::{Channel, Policy};
+use serde::{Deserialize, Serialize};
+
+/// What clients may ask of the delivery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeliveryConfig {
+    /// Most bytes per second of one connection; 0 is no limit. A client may ask for less.
+    pub bytes_per_s_max: u64,
+    /// Books.
+    pub book: ChannelConfig,
+    /// Tickers.
+    pub ticker: ChannelConfig,
+    /// Trades.
+    pub trade: ChannelConfig,
+    /// Candles.
+    pub ohlc: ChannelConfig,
+}
+
+/// What clients may ask on one channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ChannelConfig {
+    /// Policy of a subscription that names none.
+    pub policy: String,
+    /// Policies that may be chosen.
+    pub policies: Vec<String>,
+    /// Shortest interval between updates in milliseconds; 0 is as fast as the client reads.
+    pub interval_ms_min: u64,
+    /// Longest interval between updates in milliseconds.
+    pub interval_ms_max: u64,
+    /// Longest lag that the policy `disconnect` may tolerate, in milliseconds; also its default.
+    pub max_lag_ms: u64,
+    /// Most entries of lag that the policy `disconnect` may tolerate; also its default.
+    pub max_lag_entries: u64,
+}
+
+impl Default for DeliveryConfig {
+    fn default() -> Self {
+        let tier = TierBounds::default();
+        let channel = |channel: Channel| ChannelConfig::from(&tier.channels[channel as usize]);
+        Self {
+            bytes_per_s_max: tier.bytes_per_s_max,
+            book: channel(Channel::Book),
+            ticker: channel(Channel::Ticker),
+            trade: channel(Channel::Trade),
+            ohlc: channel(Channel::Ohlc),
+        }
+    }
+}
+
+impl From<&ChannelBounds> for ChannelConfig {
+    fn from(bounds: &ChannelBounds) -> Self {
+        Self {
+            policy: bounds.policy.name().into(),
+            policies: bounds.policies.iter().map(|policy| policy.name().into()).collect(),
+            interval_ms_min: bounds.interval_ms_min,
+            interval_ms_max: bounds.interval_ms_max,
+            max_lag_ms: bounds.max_lag_ms,
+            max_lag_entries: bounds.max_lag_entries,
+        }
+    }
+}
+
+impl DeliveryConfig {
+    fn channels(&self) -> [(Channel, &ChannelConfig); 4] {
+        [
+            (Channel::Book, &self.book),
+            (Channel::Ticker, &self.ticker),
+            (Channel::Trade, &self.trade),
+            (Channel::Ohlc, &self.ohlc),
+        ]
+    }
+
+    pub(super) fn problems(&self) -> Vec<String> {
+        self.channels().into_iter().flat_map(|(channel, config)| config.problems(channel)).collect()
+    }
+
+    /// As the delivery knows them.
+    #[must_use]
+    pub fn bounds(&self) -> TierBounds {
+        let mut tier = TierBounds { bytes_per_s_max: self.bytes_per_s_max, ..TierBounds::default() };
+        for (channel, config) in self.channels() {
+            let policy = Policy::from_name(&config.policy).unwrap_or_else(|| Policy::default_of(channel));
+            tier.channels[channel as usize] = ChannelBounds {
+                policy,
+                policies: config.policies.iter().filter_map(|name| Policy::from_name(name)).collect(),
+                interval_ms_min: config.interval_ms_min,
+                interval_ms_max: config.interval_ms_max,
+                max_lag_ms: config.max_lag_ms,
+                max_lag_entries: config.max_lag_entries,
+            };
+        }
+        tier
+    }
+}
+
+impl ChannelConfig {
+    fn problems(&self, channel: Channel) -> Vec<String> {
+        let section = format!("delivery.{}", channel.name());
+        let fitting: Vec<&str> =
+            Policy::ALL.into_iter().filter(|policy| policy.fits(channel)).map(Policy::name).collect();
+        let mut problems = Vec::new();
+        for name in self.policies.iter().filter(|name| !fitting.contains(&name.as_str())) {
+            problems.push(format!("{section}.policies: {name} is none of {}", fitting.join(", ")));
+        }
+        if !self.policies.contains(&self.policy) {
+            problems.push(format!(
+                "{section}.policy must be one of {section}.policies: {}",
+                self.policies.join(", ")
+            ));
+        }
+        if self.interval_ms_min > self.interval_ms_max {
+            problems.push(format!("{section}.interval_ms_min must be at most {section}.interval_ms_max"));
+        }
+        if self.max_lag_ms == 0 || self.max_lag_entries == 0 {
+            problems.push(format!("{section}.max_lag_ms and max_lag_entries must be above 0"));
+        }
+        problems
+    }
+}
