@@ -150,7 +150,7 @@ fn start_shards(
         let settings = ShardSettings {
             index,
             limits: config.limits.limits(),
-            tier: config.delivery.bounds(),
+            tiers: config.tier_bounds(),
             read_limits: ReadLimits {
                 message_bytes_max: config.inbound.message_bytes_max,
                 fragments_max: config.inbound.fragments_max,

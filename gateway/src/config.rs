@@ -5,13 +5,15 @@
 mod delivery;
 mod keys;
 mod load;
+mod tiers;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fanout::Limits;
+use fanout::{Limits, TierBounds};
 use model::Nanos;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +34,9 @@ pub struct Config {
     pub shards: ShardsConfig,
     /// What clients may ask of the delivery.
     pub delivery: DeliveryConfig,
+    /// Other bounds for clients that an operator puts into a tier: `[tiers.NAME]` has the keys of `[delivery]`, and what it does not
+    /// name is as there.
+    pub tiers: BTreeMap<String, DeliveryConfig>,
     /// Bounds of the delivery, per shard.
     pub limits: LimitsConfig,
     /// Bounds of what clients send.
@@ -225,9 +230,11 @@ pub struct LimitsConfig {
     pub log_bytes: usize,
     /// Entries that a stream keeps for clients that lag; a book costs about 100 bytes each.
     pub ring_entries: usize,
-    /// Entries that all rings of a shard together keep.
-    pub ring_entries_total: usize,
-    /// Most bytes joined for one write; beyond it a client is caught up with merged data.
+    /// Bytes of the entries that a stream keeps.
+    pub ring_bytes: usize,
+    /// Bytes of the entries that all rings of a shard together keep.
+    pub ring_bytes_total: usize,
+    /// Most bytes joined for one write; what is beyond it goes with the next, after the writes of others.
     pub write_bytes_max: usize,
     /// Most bytes of unread answers to a client's own requests; beyond it the client is closed with 1008.
     pub control_bytes_max: usize,
@@ -247,7 +254,8 @@ impl Default for LimitsConfig {
         Self {
             log_bytes: limits.log_bytes,
             ring_entries: limits.ring_entries,
-            ring_entries_total: limits.ring_entries_total,
+            ring_bytes: limits.ring_bytes,
+            ring_bytes_total: limits.ring_bytes_total,
             write_bytes_max: limits.write_bytes_max,
             control_bytes_max: limits.control_bytes_max,
             subscriptions_max: limits.subscriptions_max,
@@ -265,7 +273,8 @@ impl LimitsConfig {
         Limits {
             log_bytes: self.log_bytes,
             ring_entries: self.ring_entries,
-            ring_entries_total: self.ring_entries_total,
+            ring_bytes: self.ring_bytes,
+            ring_bytes_total: self.ring_bytes_total,
             write_bytes_max: self.write_bytes_max,
             control_bytes_max: self.control_bytes_max,
             subscriptions_max: self.subscriptions_max,
@@ -324,12 +333,34 @@ pub enum LogFormat {
 }
 
 impl Config {
+    /// The tiers of clients as the delivery knows them; the first is that of everybody who is put into no other.
+    #[must_use]
+    pub fn tier_bounds(&self) -> Vec<TierBounds> {
+        let named = self.tiers.iter().map(|(name, tier)| tier.bounds(name));
+        std::iter::once(self.delivery.bounds(tiers::DEFAULT)).chain(named).collect()
+    }
+
+    fn tier_problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.tiers.len() > tiers::TIERS_MAX {
+            problems.push(format!("tiers: at most {} can be named", tiers::TIERS_MAX));
+        }
+        for (name, tier) in &self.tiers {
+            if name == tiers::DEFAULT {
+                problems.push(format!("tiers.{name}: that is the name of [delivery], choose another"));
+            }
+            problems.extend(tier.problems(&format!("tiers.{name}")));
+        }
+        problems
+    }
+
     /// What is wrong with the values together; empty when they fit. Each names its setting and the remedy.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let mut problems: Vec<String> =
             self.limits.limits().problems().into_iter().map(|problem| format!("limits.{problem}")).collect();
-        problems.extend(self.delivery.problems());
+        problems.extend(self.delivery.problems("delivery"));
+        problems.extend(self.tier_problems());
         let mut require = |holds: bool, text: &str| {
             if !holds {
                 problems.push(text.to_owned());

@@ -28,6 +28,9 @@ const REQUESTS_MAX: usize = 16_384;
 /// Most requests handled between two batches of the feed: a flood of subscribers must not stop the market.
 const REQUESTS_PER_TURN: usize = 256;
 
+/// Bytes of snapshots encoded between two batches of the feed, for the same reason.
+const SNAPSHOT_BYTES_PER_TURN: usize = 64 << 10;
+
 /// How often deadlines are looked at when nothing happens.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -183,14 +186,15 @@ impl Engine {
 
     /// Answers some requests and posts the answers; `None` when the gateway ends.
     fn take_requests(&mut self) -> Option<usize> {
-        let mut count = 0;
+        let (mut count, mut bytes) = (0, 0);
         while count < REQUESTS_PER_TURN
+            && bytes < SNAPSHOT_BYTES_PER_TURN
             && let Ok(request) = self.requests.try_recv()
         {
             count += 1;
             match request {
                 EngineRequest::Ask(shard, stream) => {
-                    self.publisher.join(shard, stream, &self.market, self.clock.wall());
+                    bytes += self.publisher.join(shard, stream, &self.market, self.clock.wall());
                     self.stats.snapshots += 1;
                 }
                 EngineRequest::Leave(shard, stream) => self.publisher.leave(shard, stream),

@@ -17,7 +17,7 @@ use std::{io, thread};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use fanout::{ClientId, Hub, HubStats, Limits, Output, TierBounds};
 use mio::{Events, Poll, Token, Waker};
-use model::Nanos;
+use model::{Channel, Nanos};
 use tokio::sync::oneshot;
 use wire::close::CloseCode;
 use wire::ws::{FrameReader, Message, ReadLimits};
@@ -32,6 +32,9 @@ const WAKER: Token = Token(usize::MAX);
 
 /// How often time-outs are looked at.
 const TICK: Duration = Duration::from_millis(50);
+
+/// How often the deliveries are added up when nobody scrapes. It looks at every subscription, so not often.
+const AUDIT_EVERY: Nanos = Nanos::from_secs(10);
 
 /// Batches taken from the lane between two rounds of writes.
 const BATCHES_PER_BITE: usize = 2;
@@ -126,8 +129,8 @@ pub struct ShardSettings {
     pub index: usize,
     /// Bounds of the delivery.
     pub limits: Limits,
-    /// What clients may ask of it.
-    pub tier: TierBounds,
+    /// What clients may ask of it, by tier.
+    pub tiers: Vec<TierBounds>,
     /// Bounds of what clients send.
     pub read_limits: ReadLimits,
     /// The gateway's, as clients see it.
@@ -151,7 +154,7 @@ pub fn spawn(
     let handle = ShardHandle { inputs, waker: waker.clone(), connections: Arc::clone(&connections) };
     let name = format!("shard-{}", settings.index);
     let shard = Shard {
-        hub: Hub::new(settings.limits.clone(), settings.tier.clone(), settings.version),
+        hub: Hub::new(settings.limits.clone(), settings.tiers.clone(), settings.version),
         sockets: Sockets::new(poll.registry().try_clone()?, clock),
         settings,
         lane: lane_out,
@@ -161,6 +164,7 @@ pub fn spawn(
         connections,
         clock,
         unsent: None,
+        breached: false,
         stopping: None,
     };
     let thread = thread::Builder::new().name(name).spawn(move || {
@@ -183,6 +187,8 @@ struct Shard {
     clock: Clock,
     /// A request that found the engine's channel full; nothing else is asked before it.
     unsent: Option<EngineRequest>,
+    /// Whether the deliveries did not add up when they were last counted.
+    breached: bool,
     /// When everything must be closed by, once the gateway ends.
     stopping: Option<Nanos>,
 }
@@ -191,6 +197,7 @@ impl Shard {
     fn run(mut self, mut poll: Poll) -> io::Result<()> {
         let mut events = Events::with_capacity(1_024);
         let mut next_tick = self.clock.mono();
+        let mut next_audit = next_tick + AUDIT_EVERY;
         loop {
             let patience = self.patience(next_tick);
             match poll.poll(&mut events, Some(patience)) {
@@ -208,6 +215,10 @@ impl Shard {
                 next_tick = self.clock.mono() + Nanos(u64::try_from(TICK.as_nanos()).unwrap_or(0));
                 self.hub.handle_timeout(self.clock.now());
                 self.drain_outputs();
+            }
+            if self.clock.mono() >= next_audit {
+                next_audit = self.clock.mono() + AUDIT_EVERY;
+                self.audit();
             }
             if self.is_finished() {
                 return Ok(());
@@ -284,7 +295,7 @@ impl Shard {
             match input {
                 ShardInput::Connect(connection) => self.connect(connection),
                 // A receiver that is gone does not need its answer.
-                ShardInput::Stats(reply) => drop(reply.send(Box::new(self.hub.stats()))),
+                ShardInput::Stats(reply) => drop(reply.send(Box::new(self.audit()))),
                 ShardInput::Operate(Operation(operate)) => {
                     let now = self.clock.now();
                     operate(&mut Operated { hub: &mut self.hub, now, sockets: &self.sockets });
@@ -297,6 +308,23 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// Counts everything and sees whether it adds up; a breach is logged when it begins and when it ends.
+    fn audit(&mut self) -> HubStats {
+        let stats = self.hub.audit();
+        let breach = Channel::ALL.into_iter().find(|&one| stats.channels[one as usize].imbalance() != 0);
+        match (breach, self.breached) {
+            (Some(channel), false) => {
+                let counts = stats.channels[channel as usize];
+                let imbalance = counts.imbalance();
+                tracing::error!(channel = channel.name(), imbalance, ?counts, "deliveries do not add up");
+            }
+            (None, true) => tracing::info!("deliveries add up again"),
+            _ => {}
+        }
+        self.breached = breach.is_some();
+        stats
     }
 
     fn connect(&mut self, connection: NewConnection) {

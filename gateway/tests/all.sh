@@ -2,8 +2,8 @@
 # Sets up and runs all tests: all.sh [quick]
 #
 # quick: formatting, lints, and every test that cargo runs (unit, table, golden, property, simulation, whole gateway).
-# Without it, also: documentation, the release build, the README's own commands, real third-party clients, the page in a
-# browser, and a load run. What a step needs it installs itself (target/test-env, apt-get for a browser or an interpreter); a
+# Without it, also: documentation, the release build, ten thousand simulated worlds, the bugs planted to be found in them, the
+# README's own commands, real third-party clients, the page in a browser, and a load run. What a step needs it installs itself (target/test-env, apt-get for a browser or an interpreter); a
 # step that cannot run fails. Ends with the number of steps passed and failed.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -57,6 +57,8 @@ load() {
 full() {
   step documentation env RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --document-private-items --quiet
   step release cargo build --release --workspace --quiet
+  step worlds target/release/sim --seeds 10000
+  step planted cargo test --release -p sim --features planted --test planted --quiet -- --nocapture
   step clients gateway/tests/clients/run.sh
   step page gateway/tests/page/run.sh
   step readme gateway/tests/readme.sh

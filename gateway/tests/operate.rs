@@ -193,6 +193,49 @@ fn a_policy_that_is_ordered_holds_for_the_channel_and_is_visible() {
 }
 
 #[test]
+fn a_tier_bounds_what_its_clients_have_and_ask_for() {
+    let mut config = settings();
+    let mut trial = config.delivery.clone();
+    trial.bytes_per_s_max = 50_000;
+    trial.book.policies = vec!["drop_newest".into(), "disconnect".into()];
+    trial.book.policy = "drop_newest".into();
+    trial.book.interval_ms_min = 250;
+    trial.book.max_lag_entries = 7;
+    config.tiers.insert("trial".into(), trial);
+    let gateway = Gateway::start_ready(config);
+    let mut client = gateway.ext_client();
+    client.subscribe(json!({ "channel": "instrument" }));
+    client.subscribe(json!({ "channel": "book", "symbol": ["BTC/USD"], "policy": "conflate" }));
+    let id = client.view.connection;
+    let path = format!("/clients/{id}");
+    assert_eq!(shown(&gateway, &path)["tier"], "default");
+    let answer = post(&gateway, &format!("{path}/tier?name=trial"));
+    assert_eq!((answer.status, answer.json()), (200, json!({ "id": id, "tier": "trial" })));
+    // What it has was brought inside the bounds at once.
+    let one = shown(&gateway, &path);
+    assert_eq!((&one["tier"], &one["max_bytes_per_s"]), (&json!("trial"), &json!(50_000)), "{one}");
+    let book = one["subscriptions"].as_array().expect("a list").iter().find(|sub| sub["channel"] == "book");
+    let book = book.expect("it takes a book");
+    assert_eq!((&book["policy"], &book["interval_ms"]), (&json!("drop_newest"), &json!(250)));
+    // What it asks for is judged by the tier, and echoed.
+    let ask = json!({ "channel": "book", "symbol": ["ETH/USD"], "policy": "disconnect", "interval_ms": 10, "max_lag_entries": 90 });
+    client.subscribe(ask);
+    let key = ("book".to_owned(), "ETH/USD".to_owned(), 0);
+    let result = &client.view.subscribed[&key];
+    assert_eq!((&result["interval_ms"], &result["max_lag_entries"]), (&json!(250), &json!(7)), "{result}");
+    let refused = json!({ "channel": "book", "symbol": ["SOL/USD"], "policy": "conflate" });
+    client.send(&json!({ "method": "subscribe", "params": refused }));
+    client.wait("a refusal", |view| view.answers.last().is_some_and(|one| one["success"] == false));
+    let error = &client.view.answers.last().expect("an answer")["error"];
+    assert_eq!(error, "Policy not supported, choose drop_newest, disconnect");
+    // And back: the bandwidth that it never asked for is gone.
+    assert_eq!(post(&gateway, &format!("{path}/tier?name=default")).status, 200);
+    assert_eq!(shown(&gateway, &path)["max_bytes_per_s"], 0);
+    let answer = post(&gateway, &format!("{path}/tier?name=gold"));
+    assert_eq!((answer.status, &*answer.body), (400, "name must be one of default, trial\n"));
+}
+
+#[test]
 fn what_is_wrong_with_an_order_is_said() {
     let gateway = start();
     let client = follower(&gateway);

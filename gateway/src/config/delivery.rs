@@ -75,14 +75,16 @@ impl DeliveryConfig {
         ]
     }
 
-    pub(super) fn problems(&self) -> Vec<String> {
-        self.channels().into_iter().flat_map(|(channel, config)| config.problems(channel)).collect()
+    pub(super) fn problems(&self, section: &str) -> Vec<String> {
+        let problems = |(channel, config): (Channel, &ChannelConfig)| config.problems(section, channel);
+        self.channels().into_iter().flat_map(problems).collect()
     }
 
-    /// As the delivery knows them.
+    /// As the delivery knows them, under the name of a tier.
     #[must_use]
-    pub fn bounds(&self) -> TierBounds {
-        let mut tier = TierBounds { bytes_per_s_max: self.bytes_per_s_max, ..TierBounds::default() };
+    pub fn bounds(&self, name: &str) -> TierBounds {
+        let mut tier =
+            TierBounds { name: name.into(), bytes_per_s_max: self.bytes_per_s_max, ..TierBounds::default() };
         for (channel, config) in self.channels() {
             let policy = Policy::from_name(&config.policy).unwrap_or_else(|| Policy::default_of(channel));
             tier.channels[channel as usize] = ChannelBounds {
@@ -99,8 +101,8 @@ impl DeliveryConfig {
 }
 
 impl ChannelConfig {
-    fn problems(&self, channel: Channel) -> Vec<String> {
-        let section = format!("delivery.{}", channel.name());
+    fn problems(&self, section: &str, channel: Channel) -> Vec<String> {
+        let section = format!("{section}.{}", channel.name());
         let fitting: Vec<&str> =
             Policy::ALL.into_iter().filter(|policy| policy.fits(channel)).map(Policy::name).collect();
         let mut problems = Vec::new();

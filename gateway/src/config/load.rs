@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 use toml::{Table, Value};
 
-use super::{Config, keys};
+use super::{Config, keys, tiers};
 
 /// What begins the name of an environment variable that is a setting: `GATEWAY_PUBLIC_LISTEN` is `public.listen`.
 const ENV_PREFIX: &str = "GATEWAY_";
@@ -58,10 +58,12 @@ pub fn load(
     let defaults = table(&Config::default());
     let mut problems = Vec::new();
     let mut merged = defaults.clone();
+    let mut tiers = Table::new();
     if let Some(path) = file {
-        let written = read_file(path)?;
-        let wrong = keys::problems(&written, &defaults);
-        problems.extend(wrong.into_iter().map(|problem| format!("{}: {problem}", path.display())));
+        let mut written = read_file(path)?;
+        tiers = tiers::take(&mut written);
+        let wrong = keys::problems(&written, &defaults).into_iter().chain(tiers::problems(&tiers, &defaults));
+        problems.extend(wrong.map(|problem| format!("{}: {problem}", path.display())));
         lay_over(&mut merged, written);
     }
     for (name, text) in environment.filter(|(name, _)| name.starts_with(ENV_PREFIX)) {
@@ -72,6 +74,7 @@ pub fn load(
     for (path, value) in overrides {
         set(&mut merged, path, value);
     }
+    tiers::finish(tiers, &mut merged);
     finish(merged, problems)
 }
 
@@ -99,7 +102,7 @@ fn table(config: &Config) -> Table {
 }
 
 /// Replaces what was written; keys that do not exist were reported and are left out.
-fn lay_over(base: &mut Table, written: Table) {
+pub(super) fn lay_over(base: &mut Table, written: Table) {
     for (key, value) in written {
         match (base.get_mut(&key), value) {
             (Some(Value::Table(inner)), Value::Table(written)) => lay_over(inner, written),
@@ -220,6 +223,38 @@ mod tests {
              feed.silence_ms must be at least 300: heartbeats come every 250 ms\n  \
              feed.sim.symbols must be from 1 to 10000\n  \
              feed.sim.arrivals must be uniform, poisson or bursty"
+        );
+    }
+
+    #[test]
+    fn a_tier_says_only_how_it_differs() {
+        let file = "[delivery.book]\ninterval_ms_min = 50\n[tiers.gold.book]\nmax_lag_ms = 5\n[tiers.slow]\nbytes_per_s_max = 9\n";
+        let mut path = tempfile::NamedTempFile::new().unwrap();
+        path.write_all(file.as_bytes()).unwrap();
+        let config = load(Some(path.path()), std::iter::empty(), Vec::new()).unwrap();
+        let tiers = config.tier_bounds();
+        let shown: Vec<_> = tiers
+            .iter()
+            .map(|tier| {
+                let book = &tier.channels[model::Channel::Book as usize];
+                (&*tier.name, tier.bytes_per_s_max, book.interval_ms_min, book.max_lag_ms)
+            })
+            .collect();
+        assert_eq!(shown, [("default", 0, 50, 30_000), ("gold", 0, 50, 5), ("slow", 9, 50, 30_000)]);
+        let file = "[tiers.gold]\nbook.polices = []\n[tiers.default]\n[tiers]\niron = 1\n";
+        assert_eq!(
+            check(file, &[]),
+            "2 problems in the settings\n  \
+             FILE: tiers.gold.book.polices: unknown key, did you mean book.policies?\n  \
+             FILE: tiers.iron: expected a table such as [tiers.iron], found integer"
+        );
+        let shown = check("[tiers.default]\n[tiers.gold]\nbook.policies = [\"latest\"]\n", &[]);
+        assert_eq!(
+            shown,
+            "3 problems in the settings\n  \
+             tiers.default: that is the name of [delivery], choose another\n  \
+             tiers.gold.book.policies: latest is none of conflate, drop_oldest, drop_newest, disconnect\n  \
+             tiers.gold.book.policy must be one of tiers.gold.book.policies: latest"
         );
     }
 

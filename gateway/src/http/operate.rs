@@ -37,6 +37,7 @@ pub(super) async fn answer_operator(
         (&Method::GET, ["clients", id]) => client(state, id).await,
         (&Method::POST, ["clients", id, "kick"]) => kick(state, id).await,
         (&Method::POST, ["clients", id, "policy"]) => set_policy(state, id, query).await,
+        (&Method::POST, ["clients", id, "tier"]) => set_tier(state, id, query).await,
         (_, ["clients" | "streams", ..]) => Err((StatusCode::NOT_FOUND, USAGE.into())),
         _ => return None,
     };
@@ -47,7 +48,8 @@ pub(super) async fn answer_operator(
 }
 
 const USAGE: &str = "GET /clients?by=age|entries|drops&top=N, GET /clients/ID, POST /clients/ID/kick, \
-    POST /clients/ID/policy?channel=book&policy=conflate, GET /streams?top=N";
+    POST /clients/ID/policy?channel=book&policy=conflate, \
+    POST /clients/ID/tier?name=NAME, GET /streams?top=N";
 
 type Outcome = Result<Value, (StatusCode, String)>;
 
@@ -116,11 +118,14 @@ fn show_client(shard: usize, client: &ClientReport, peer: Option<SocketAddr>) ->
         "address": peer.map(|peer| peer.to_string()),
         "connected_s": seconds(client.connected_for),
         "ext": client.ext,
+        "tier": client.tier,
         "mode": client.mode,
         "lagging_s": seconds(client.lagging_for),
         "lag_age_s": seconds(client.lag_age),
         "lag_entries": client.lag_entries,
+        "policy": client.policy.map(Policy::name),
         "dropped": client.dropped,
+        "written_bytes": client.written_bytes,
         "max_bytes_per_s": client.bytes_per_s,
         "held_bytes": client.held_bytes,
         "subscriptions": client.subscriptions,
@@ -216,6 +221,25 @@ async fn set_policy(state: &PublicState, id: &str, query: &str) -> Outcome {
                 return Ok(json!({ "id": id, "policy": policy.name(), "subscriptions": changed }));
             }
             Ok(None) => {}
+        }
+    }
+    Err(gone(id))
+}
+
+async fn set_tier(state: &PublicState, id: &str, query: &str) -> Outcome {
+    let id = number(id)?;
+    let name = parameter(query, "name").unwrap_or("").to_owned();
+    for shard in &state.shards {
+        let wanted = name.clone();
+        let found =
+            operate(shard, move |operated| operated.hub.order_tier(id, &wanted, operated.now)).await?;
+        match found {
+            Err(names) => return Err(bad(format!("name must be one of {names}"))),
+            Ok(true) => {
+                tracing::info!(connection_id = id, tier = name, "tier set by an operator");
+                return Ok(json!({ "id": id, "tier": name }));
+            }
+            Ok(false) => {}
         }
     }
     Err(gone(id))

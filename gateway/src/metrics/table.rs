@@ -179,6 +179,12 @@ pub const METRICS: &[Metric] = &[
         "channel",
         Gauge(|c| per_channel(c, |channel| channel.pending)),
     ),
+    metric(
+        "gateway_conservation_breaches_total",
+        "Times that the deliveries of a channel did not add up: a mistake of the gateway",
+        "",
+        Counter(|c| one(c.hubs.conservation_breaches)),
+    ),
     metric("gateway_writes_total", "Writes to sockets", "", Counter(|c| one(c.hubs.writes))),
     metric(
         "gateway_writes_blocked_total",

@@ -70,6 +70,16 @@ pub enum EntryData {
     Pair(InstrumentId),
 }
 
+impl EntryData {
+    /// Changes of a book window; none on other channels.
+    pub(crate) const fn change_count(&self) -> usize {
+        match self {
+            Self::Book { changes, .. } => (changes.bids + changes.asks) as usize,
+            _ => 0,
+        }
+    }
+}
+
 /// The answer to a shard that asked to join a stream.
 #[derive(Clone, Copy, Debug)]
 pub struct Join {

@@ -5,6 +5,7 @@ use wire::close::CloseCode;
 use wire::reply::Terms;
 use wire::request::ReqId;
 
+use crate::limits::Limits;
 use crate::planted::{self, Bug};
 use crate::terms::Rate;
 
@@ -18,7 +19,7 @@ impl ClientId {
     }
 }
 
-/// Neighbouring frames of the log that a client was given and not yet sent.
+/// Neighbouring frames of the log that a client was given and not yet sent: at most one write.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LogRange {
     pub(crate) start: u64,
@@ -74,6 +75,8 @@ pub(crate) struct Sub {
     pub(crate) paused: bool,
     /// With an interval: when the next update may be sent (monotonic).
     pub(crate) due: Nanos,
+    /// The client was told that the data is stale, and not yet that it is fresh again: that comes behind the update that made it so.
+    pub(crate) told_stale: bool,
     /// Whether a snapshot was asked for.
     pub(crate) snapshot: bool,
     /// Log position behind its snapshot; 0 without one. As long as the client has not been sent up to here, it has nothing.
@@ -105,6 +108,8 @@ pub(crate) struct Client {
     pub(crate) connection_id: u64,
     /// Whether it opted in to the superset.
     pub(crate) ext: bool,
+    /// Index of its tier.
+    pub(crate) tier: u8,
     pub(crate) mode: Mode,
     /// Stands in the queue of dirty clients.
     pub(crate) queued: bool,
@@ -122,12 +127,18 @@ pub(crate) struct Client {
     pub(crate) last_sent: Nanos,
     /// When a closing client is given up (monotonic); set when its closing is first seen by the clock.
     pub(crate) close_by: Option<Nanos>,
+    /// Has much to be written, so it waits apart from the others.
+    pub(crate) bulky: bool,
+    /// Some subscription has to be synced again and is not asked for yet.
+    pub(crate) has_unsynced: bool,
     /// A held subscription may be due.
     pub(crate) has_due: bool,
     /// Bandwidth, when it is limited.
     pub(crate) rate: Option<Box<Rate>>,
     /// Since when it has been lagging (monotonic), for reports.
     pub(crate) lagging_since: Option<Nanos>,
+    /// Bytes that its socket took, for reports.
+    pub(crate) written_bytes: u64,
     /// Entries dropped for it, for reports.
     pub(crate) dropped: u64,
     /// Written before anything else: the rest of a partly sent frame, then answers. At most `control_bytes_max` plus one frame.
@@ -142,6 +153,7 @@ impl Client {
         Self {
             connection_id,
             ext,
+            tier: 0,
             mode: Mode::Live,
             queued: false,
             queued_at: 0,
@@ -151,9 +163,12 @@ impl Client {
             connected: now,
             last_sent: now,
             close_by: None,
+            bulky: false,
+            has_unsynced: false,
             has_due: false,
             rate: None,
             lagging_since: None,
+            written_bytes: 0,
             dropped: 0,
             out: Vec::new(),
             ranges: Vec::new(),
@@ -162,9 +177,10 @@ impl Client {
     }
 
     /// Gives a live client one more frame of the log; `false` when its list is full.
-    pub(crate) fn push_range(&mut self, frame: LogRange, ranges_max: usize) -> bool {
+    pub(crate) fn push_range(&mut self, frame: LogRange, limits: &Limits) -> bool {
         if let Some(last) = self.ranges.last_mut()
             && last.end == frame.start
+            && (frame.end - last.start) as usize <= limits.write_bytes_max
             && last.counts.iter().zip(frame.counts).all(|(a, b)| a.checked_add(b).is_some())
         {
             last.end = frame.end;
@@ -173,7 +189,7 @@ impl Client {
             }
             return true;
         }
-        if self.ranges.len() == ranges_max {
+        if self.ranges.len() == limits.ranges_max {
             return false;
         }
         self.ranges.push(frame);

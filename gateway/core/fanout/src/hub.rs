@@ -87,11 +87,16 @@ pub struct Hub {
     streams: Vec<Option<Box<Stream>>>,
     clients: Vec<Option<Client>>,
     free: Vec<ClientId>,
-    /// Clients with something to write, each once.
+    /// Clients with something to write, each once here or in `bulky`.
     dirty: VecDeque<ClientId>,
+    /// Those of them with much to write: one of them is written between two rounds of the others.
+    bulky: VecDeque<ClientId>,
+    /// Deep snapshots that the engine is to be asked for, and how many it was asked for and has not answered.
+    deep_asks: VecDeque<StreamId>,
+    deep_asked: usize,
     timers: Timers,
-    /// What the operator allows.
-    tier: TierBounds,
+    /// What the operator allows, by tier; a client begins in the first.
+    tiers: Vec<TierBounds>,
     outputs: VecDeque<Output>,
     table: InstrumentTable,
     pairs: Vec<Pair>,
@@ -101,8 +106,8 @@ pub struct Hub {
     /// Where the scan for heartbeats and stalls goes on.
     scan_at: usize,
     stats: HubStats,
-    /// Entries in all rings.
-    ring_entries: usize,
+    /// Bytes of the entries in all rings.
+    ring_bytes: usize,
     /// Errors answered so far, several per request where several symbols are wrong.
     refusals: u64,
     /// Clients whose answers pile up. They are closed when the input at hand is done: who answers may still hold the numbers of
@@ -125,14 +130,15 @@ impl Hub {
     /// A hub without clients.
     ///
     /// # Panics
-    /// When the limits contradict each other ([`Limits::problems`]).
+    /// When the limits contradict each other ([`Limits::problems`]), and without a tier.
     #[must_use]
-    pub fn new(limits: Limits, tier: TierBounds, version: &'static str) -> Self {
+    pub fn new(limits: Limits, tiers: Vec<TierBounds>, version: &'static str) -> Self {
         assert!(
             limits.problems().is_empty(),
             "limits are checked when they are read: {:?}",
             limits.problems()
         );
+        assert!(!tiers.is_empty(), "every client has a tier");
         Self {
             log: ByteLog::new(limits.log_bytes),
             limits,
@@ -141,8 +147,11 @@ impl Hub {
             clients: Vec::new(),
             free: Vec::new(),
             dirty: VecDeque::new(),
+            bulky: VecDeque::new(),
+            deep_asks: VecDeque::new(),
+            deep_asked: 0,
             timers: Timers::default(),
-            tier,
+            tiers,
             outputs: VecDeque::new(),
             table: InstrumentTable::default(),
             pairs: Vec::new(),
@@ -150,7 +159,7 @@ impl Hub {
             idle: BTreeSet::new(),
             scan_at: 0,
             stats: HubStats::default(),
-            ring_entries: 0,
+            ring_bytes: 0,
             refusals: 0,
             flooders: Vec::new(),
             scratch: Scratch::default(),
@@ -168,6 +177,9 @@ impl Hub {
         });
         self.clients[id.index()] = Some(client);
         self.stats.clients += 1;
+        if self.tiers[0].bytes_per_s_max > 0 {
+            self.set_rate(id, 0, now);
+        }
         let (status, version) = (self.status, self.version);
         self.answer(id, |out| wire::reply::status(connection_id, status, version, out));
         id
@@ -181,6 +193,7 @@ impl Hub {
             if queued {
                 // A number that stands in the queue must not be given to another client.
                 self.dirty.retain(|&other| other != id);
+                self.bulky.retain(|&other| other != id);
             }
             self.free.push(id);
             self.stats.clients -= 1;
@@ -290,7 +303,7 @@ impl Hub {
             if let Some(stream) = self.streams[id.index()].as_deref_mut() {
                 stream.idle_since = None;
                 stream.active = false;
-                self.ring_entries -= stream.ring_len();
+                self.ring_bytes -= stream.ring_bytes();
                 // Whoever comes after this begins anew; the ring would only take room.
                 stream.forget();
                 self.outputs.push_back(Output::Leave(id));
@@ -312,7 +325,7 @@ impl Hub {
     /// Whether clients wait to be written.
     #[must_use]
     pub fn is_dirty(&self) -> bool {
-        !self.dirty.is_empty()
+        !self.dirty.is_empty() || !self.bulky.is_empty()
     }
 
     /// The counts of this moment; what is pending is added up over all clients, so this is not for the hot path.
@@ -336,6 +349,15 @@ impl Hub {
                 }
             }
         }
+        stats
+    }
+
+    /// As [`Self::stats`], and counts a breach when the deliveries of a channel do not add up.
+    pub fn audit(&mut self) -> HubStats {
+        let mut stats = self.stats();
+        let is_breached = stats.channels.iter().any(|channel| channel.imbalance() != 0);
+        self.stats.conservation_breaches += u64::from(is_breached);
+        stats.conservation_breaches = self.stats.conservation_breaches;
         stats
     }
 

@@ -11,13 +11,24 @@ pub struct Limits {
     /// Entries that a stream keeps for clients that lag. Default 1,024. A stream that changes 100 times a second then
     /// reaches back ten seconds; each entry of a book costs about 100 bytes.
     pub ring_entries: usize,
-    /// Entries that all rings together keep. Default 1,000,000, about 150 MB. Above it every new entry pushes out two of its own
+    /// Bytes of the entries that a stream keeps. Default 4 MiB, which only entries of thousands of levels reach.
+    pub ring_bytes: usize,
+    /// Bytes of the entries that all rings together keep. Default 256 MiB. Above it every new entry pushes out two of its own
     /// stream, down to [`Self::RING_ENTRIES_MIN`].
-    pub ring_entries_total: usize,
+    pub ring_bytes_total: usize,
     /// Longest list of log ranges of one client before it is lagging. Default 256.
     pub ranges_max: usize,
     /// Most bytes joined for one write. Default 256 KiB.
     pub write_bytes_max: usize,
+    /// A client that has a frame or a backlog of so many bytes to be written waits apart: one such write is done between two rounds
+    /// of others, so that nobody waits behind a crowd of snapshots. Default 16 KiB.
+    pub bulky_bytes: usize,
+    /// Snapshots of [`Self::DEEP_LEVELS`] levels and more that a shard asks for at once. Default 4. Each costs the engine about a
+    /// tenth of a millisecond and the log 35 kB and more: all at once they would push everybody's updates out of it.
+    pub deep_asks_max: usize,
+    /// Snapshots that a client is given at once when it has to be synced again. Default 16; more than its socket takes would only
+    /// be asked for twice.
+    pub resyncs_max: usize,
     /// Most bytes of answers to a client's own requests that wait for its socket. Default 256 KiB; beyond it the client
     /// is closed with 1008, because it asks without reading.
     pub control_bytes_max: usize,
@@ -38,9 +49,13 @@ impl Default for Limits {
         Self {
             log_bytes: 64 << 20,
             ring_entries: 1_024,
-            ring_entries_total: 1_000_000,
+            ring_bytes: 4 << 20,
+            ring_bytes_total: 256 << 20,
             ranges_max: 256,
             write_bytes_max: 256 << 10,
+            bulky_bytes: 16 << 10,
+            deep_asks_max: 4,
+            resyncs_max: 16,
             control_bytes_max: 256 << 10,
             subscriptions_max: 4_000,
             stall_max: Nanos::from_secs(30),
@@ -54,6 +69,9 @@ impl Default for Limits {
 impl Limits {
     /// Entries that a stream keeps even when all rings together are over their budget.
     pub const RING_ENTRIES_MIN: usize = 16;
+
+    /// Depth from which on a snapshot is deep.
+    pub const DEEP_LEVELS: u16 = 500;
 
     /// What is wrong with these limits together; empty when they fit.
     #[must_use]
@@ -72,11 +90,12 @@ impl Limits {
         );
         require(self.write_bytes_max >= 4_096, "write_bytes_max must be at least 4096");
         require(self.ring_entries >= 2, "ring_entries must be at least 2");
-        require(
-            self.ring_entries_total >= self.ring_entries,
-            "ring_entries_total must be at least ring_entries",
-        );
+        require(self.ring_bytes_total >= self.ring_bytes, "ring_bytes_total must be at least ring_bytes");
+        require(self.ring_bytes >= 65_536, "ring_bytes must be at least 65536");
         require(self.ranges_max >= 2, "ranges_max must be at least 2");
+        require(self.bulky_bytes >= 1, "bulky_bytes must be at least 1");
+        require(self.deep_asks_max >= 1, "deep_asks_max must be at least 1");
+        require(self.resyncs_max >= 1, "resyncs_max must be at least 1");
         require(self.control_bytes_max >= 16_384, "control_bytes_max must be at least 16384");
         require(self.subscriptions_max >= 1, "subscriptions_max must be at least 1");
         require(self.heartbeat >= Nanos::from_millis(10), "heartbeat must be at least 10 ms");

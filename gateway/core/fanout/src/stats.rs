@@ -118,6 +118,8 @@ pub struct HubStats {
     pub merges_encoded: u64,
     /// Merged messages that were shared with another client.
     pub merges_shared: u64,
+    /// Times that the counts of a channel were found not to add up: each is a mistake of ours.
+    pub conservation_breaches: u64,
     /// Closes by code, in the order of `CloseCode::ALL`.
     pub closes: [u64; wire::close::CloseCode::ALL.len()],
     /// From the engine's post to the write; the oldest entry of each write.
@@ -146,6 +148,7 @@ impl HubStats {
         self.heartbeats += other.heartbeats;
         self.merges_encoded += other.merges_encoded;
         self.merges_shared += other.merges_shared;
+        self.conservation_breaches += other.conservation_breaches;
         self.publish_to_written.add(&other.publish_to_written);
         self.event_to_written.add(&other.event_to_written);
     }

@@ -111,9 +111,9 @@ impl Stream {
         }
     }
 
-    /// Adds the newest entry, with where its frame lies in the byte log; the oldest falls out beyond `ring_entries`.
-    pub(crate) fn push(&mut self, entry: &Entry, batch: &Batch, log: Range<u64>, ring_entries: usize) {
-        while self.entries.len() >= ring_entries.max(1) {
+    /// Adds the newest entry, with where its frame lies in the byte log; so many of the oldest fall out for it.
+    pub(crate) fn push(&mut self, entry: &Entry, batch: &Batch, log: Range<u64>, evictions: usize) {
+        for _ in 0..evictions {
             self.evict();
         }
         let data = match entry.data {
@@ -208,11 +208,28 @@ impl Stream {
         }
     }
 
-    /// Log position of the entry that falls out with the next push; none while the ring has room.
-    pub(crate) fn leaving(&self, ring_entries: usize) -> Option<u64> {
-        // With the newest of those that leave, all older ones leave as well.
-        let leaving = (self.entries.len() + 1).checked_sub(ring_entries.max(1))?;
-        self.entries.get(leaving.checked_sub(1)?).map(|entry| entry.log_at)
+    /// How many entries have to fall out so that one more finds room; all of them when it alone needs more than there is.
+    pub(crate) fn evictions(&self, entry: &Entry, entries_max: usize, bytes_max: usize) -> usize {
+        let mut evictions = (self.entries.len() + 1).saturating_sub(entries_max.max(1));
+        let mut bytes = self.ring_bytes() + entry_bytes(entry.data.change_count());
+        for (index, one) in self.entries.iter().enumerate() {
+            if index >= evictions && bytes <= bytes_max {
+                break;
+            }
+            bytes -= entry_bytes(one.change_count());
+            evictions = evictions.max(index + 1);
+        }
+        evictions
+    }
+
+    /// Log position of the newest of the oldest entries that are about to fall out: with it all older ones leave as well.
+    pub(crate) fn leaving(&self, evictions: usize) -> Option<u64> {
+        self.entries.get(evictions.checked_sub(1)?).map(|entry| entry.log_at)
+    }
+
+    /// Bytes of the entries in the ring.
+    pub(crate) fn ring_bytes(&self) -> usize {
+        entry_bytes(0) * self.entries.len() + size_of::<WindowChange>() * self.changes.len()
     }
 
     /// The entry of an ordinal, if it is still there.
@@ -317,6 +334,11 @@ impl Stream {
         let earlier = self.entries.partition_point(|entry| entry.log_at < position) as u64;
         if earlier == 0 { 0 } else { self.oldest() + earlier - 1 }
     }
+}
+
+/// What an entry with so many book changes takes in a ring.
+const fn entry_bytes(changes: usize) -> usize {
+    size_of::<RingEntry>() + changes * size_of::<WindowChange>()
 }
 
 impl RingEntry {

@@ -39,6 +39,8 @@ impl ChannelBounds {
 /// What the operator allows a tier of clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TierBounds {
+    /// What the tier is called.
+    pub name: Box<str>,
     /// By channel, in the order of [`Channel::ALL`].
     pub channels: Vec<ChannelBounds>,
     /// Most bytes per second of a connection; 0 is no limit. A client may ask for less.
@@ -47,7 +49,11 @@ pub struct TierBounds {
 
 impl Default for TierBounds {
     fn default() -> Self {
-        Self { channels: Channel::ALL.into_iter().map(ChannelBounds::open).collect(), bytes_per_s_max: 0 }
+        Self {
+            name: "default".into(),
+            channels: Channel::ALL.into_iter().map(ChannelBounds::open).collect(),
+            bytes_per_s_max: 0,
+        }
     }
 }
 
@@ -69,6 +75,17 @@ impl TierBounds {
             max_lag_entries: bounds.max_lag_entries,
         };
         self.change(channel, &start, asked)
+    }
+
+    /// Terms that were granted by another tier, inside the bounds of this one; a policy that may not be chosen becomes the default.
+    pub(crate) fn bound(&self, channel: Channel, terms: &Terms) -> Terms {
+        let bounds = self.channel(channel);
+        Terms {
+            policy: if bounds.policies.contains(&terms.policy) { terms.policy } else { bounds.policy },
+            interval_ms: terms.interval_ms.clamp(bounds.interval_ms_min, bounds.interval_ms_max),
+            max_lag_ms: terms.max_lag_ms.min(bounds.max_lag_ms),
+            max_lag_entries: terms.max_lag_entries.min(bounds.max_lag_entries),
+        }
     }
 
     /// Terms after a change; what is out of bounds is brought to the nearest that is allowed, and echoed.
@@ -104,6 +121,8 @@ impl TierBounds {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rate {
     pub(crate) bytes_per_s: u64,
+    /// What the client asked for; 0 is nothing.
+    pub(crate) asked: u64,
     /// Bytes that may be written; below 0 after a frame larger than the credit.
     credit: i64,
     /// When the credit was last brought up to date (monotonic).
@@ -119,8 +138,8 @@ impl Rate {
     /// How far ahead a client is woken: small enough to be smooth, large enough to fill a write.
     const PAUSE: Nanos = Nanos::from_millis(20);
 
-    pub(crate) const fn new(bytes_per_s: u64, now: Nanos) -> Self {
-        Self { bytes_per_s, credit: 0, at: now, wake: Nanos(0) }
+    pub(crate) const fn new(bytes_per_s: u64, asked: u64, now: Nanos) -> Self {
+        Self { bytes_per_s, asked, credit: 0, at: now, wake: Nanos(0) }
     }
 
     /// Bytes that may be written now; none or less means to wait.
@@ -166,7 +185,7 @@ mod tests {
     #[test]
     fn bandwidth_is_exact_over_time() {
         for bytes_per_s in [1_000, 64_000, 10_000_000] {
-            let mut rate = Rate::new(bytes_per_s, Nanos(0));
+            let mut rate = Rate::new(bytes_per_s, 0, Nanos(0));
             let (mut now, mut written) = (Nanos(0), 0);
             while now < Nanos::from_secs(10) {
                 let credit = rate.credit(now);

@@ -207,8 +207,8 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
         }
     }
 
-    /// Answers a shard that asked: where the stream stands, and its snapshot.
-    pub fn join(&mut self, shard: usize, stream: StreamId, market: &Market, now: Nanos) {
+    /// Answers a shard that asked: where the stream stands, and its snapshot. Says how many bytes that has.
+    pub fn join(&mut self, shard: usize, stream: StreamId, market: &Market, now: Nanos) -> usize {
         if self.streams.len() <= stream.index() {
             self.streams.resize(stream.index() + 1, StreamState::default());
         }
@@ -233,6 +233,7 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
         let snapshot = FrameSpan { start: batch.bytes.len() as u32, len: self.frame.len() as u32 };
         batch.bytes.extend_from_slice(&self.frame);
         batch.items.push(Item::Join(Join { stream, epoch, seq, snapshot }));
+        self.frame.len()
     }
 
     /// Gives a shard that begins to take trades those that the market still knows, so that a client that comes back, also after a

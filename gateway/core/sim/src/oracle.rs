@@ -57,6 +57,7 @@ impl Oracle {
             acknowledged: false,
             leaving: false,
             paused: false,
+            told_stale: false,
             lag_limits: None,
             resuming: true,
             lying,
@@ -174,6 +175,12 @@ impl Oracle {
                 }
             }
             Some("resynced") => view.begin_again(),
+            Some("stale") if std::mem::replace(&mut view.told_stale, true) => {
+                return Err(format!("stale twice: {key:?}"));
+            }
+            Some("fresh") if !std::mem::replace(&mut view.told_stale, false) => {
+                return Err(format!("fresh, but never stale: {key:?}"));
+            }
             _ => {}
         }
         Ok(())

@@ -8,9 +8,9 @@ mod lying;
 
 use std::fmt;
 
-use fanout::{Batch, ClientId, Hub, Limits, Now, Output, TierBounds};
+use fanout::{Batch, ClientId, Hub, Item, Limits, Now, Output, TierBounds};
 use market::{Market, MarketLimits, Output as MarketOutput};
-use model::{EventBatch, Instrument, Nanos};
+use model::{EventBatch, Instrument, InstrumentId, Nanos};
 use publish::{Publisher, told_status};
 use wire::feed::{FeedDecoder, FeedRequest};
 
@@ -112,6 +112,11 @@ impl World {
             ring_entries: scenario.ring_entries,
             ranges_max: 6,
             write_bytes_max: 4_096,
+            bulky_bytes: 1_000,
+            deep_asks_max: 1,
+            resyncs_max: 2,
+            ring_bytes: 65_536,
+            ring_bytes_total: 80_000,
             control_bytes_max: 16_384,
             stall_max: Nanos::from_secs(1_000),
             linger: Nanos::from_millis(300),
@@ -127,7 +132,7 @@ impl World {
             decoder: FeedDecoder::default(),
             market: Market::new(MarketLimits::default()),
             publisher: Publisher::new(vec![Box::default()]),
-            hub: Hub::new(limits.clone(), TierBounds::default(), "sim"),
+            hub: Hub::new(limits.clone(), vec![TierBounds::default()], "sim"),
             limits,
             clients: Clients::default(),
             asks: Vec::new(),
@@ -194,14 +199,29 @@ impl World {
         self.market.handle_timeout(now);
         self.drain_market();
         self.deliver();
-        let visits = if self.calm { usize::MAX } else { self.rng.below(self.scenario.visits) as usize };
+        self.sweep();
         let now = self.now();
-        self.hub.sweep(visits, &mut Sockets { clients: &mut self.clients, now });
         self.hub.handle_timeout(now);
         self.drain_hub();
         self.read_clients(watch)?;
         self.check_counts()?;
         self.check_held_bytes()
+    }
+
+    /// Writes dirty clients in small rounds, as a shard does; often not all of them.
+    fn sweep(&mut self) {
+        const VISITS_PER_ROUND: usize = 8;
+        let mut visits = if self.calm { usize::MAX } else { self.rng.below(self.scenario.visits) as usize };
+        let now = self.now();
+        while visits > 0 {
+            let sockets = &mut Sockets { clients: &mut self.clients, now };
+            let visited = self.hub.sweep(visits.min(VISITS_PER_ROUND), sockets);
+            self.drain_hub();
+            if visited == 0 {
+                return;
+            }
+            visits = visits.saturating_sub(visited);
+        }
     }
 
     /// Something rare: connections come and go, subscriptions too, the feed breaks.
@@ -288,13 +308,11 @@ impl World {
                 MarketOutput::Trade { instrument, seq, epoch, trade } => {
                     self.publisher.trade(instrument, seq, epoch, &trade, market);
                 }
-                MarketOutput::Instrument(id)
-                | MarketOutput::Stale { instrument: id, .. }
-                | MarketOutput::Fresh { instrument: id } => {
-                    if let Some(one) = market.instrument(id) {
-                        let status = told_status(one, market.is_stale(id));
-                        self.publisher.pair(id, &one.clone(), status);
-                    }
+                MarketOutput::Instrument(id) => self.tell_pair(id),
+                MarketOutput::Stale { instrument: id, .. } | MarketOutput::Fresh { instrument: id } => {
+                    let stale = market.is_stale(id);
+                    self.tell_pair(id);
+                    self.publisher.tell(&Item::Stale(id, stale));
                 }
                 MarketOutput::Status(_) => {}
                 MarketOutput::Ask(id) => {
@@ -302,6 +320,13 @@ impl World {
                     self.asks.push(FeedRequest::Snapshot(symbol));
                 }
             }
+        }
+    }
+
+    fn tell_pair(&mut self, id: InstrumentId) {
+        if let Some(one) = self.market.instrument(id) {
+            let status = told_status(one, self.market.is_stale(id));
+            self.publisher.pair(id, &one.clone(), status);
         }
     }
 
@@ -326,7 +351,7 @@ impl World {
             match output {
                 Output::Ask(stream) => {
                     let now = self.time();
-                    self.publisher.join(0, stream, &self.market, now);
+                    let _ = self.publisher.join(0, stream, &self.market, now);
                 }
                 Output::Leave(stream) => self.publisher.leave(0, stream),
                 Output::Closed(id) | Output::Abort(id) => {

@@ -162,6 +162,8 @@ pub struct Notice<'a> {
     pub channel: Option<Channel>,
     /// To which symbol; none when to all.
     pub symbol: Option<&'a str>,
+    /// To candles of which interval, in minutes.
+    pub interval: Option<u16>,
     /// First sequence concerned.
     pub from_seq: Option<Sequence>,
     /// Last sequence concerned.
@@ -182,12 +184,25 @@ impl Notice<'_> {
             code,
             channel: None,
             symbol: None,
+            interval: None,
             from_seq: None,
             to_seq: None,
             epoch: None,
             count: None,
             text: None,
         }
+    }
+}
+
+impl<'a> Notice<'a> {
+    /// A notice about the subscription to a stream.
+    #[must_use]
+    pub fn about(code: NoticeCode, stream: StreamKey, symbol: &'a str) -> Self {
+        let interval = match stream {
+            StreamKey::Ohlc(_, interval) => Some(INTERVALS_MIN[usize::from(interval)]),
+            _ => None,
+        };
+        Self { channel: Some(stream.channel()), symbol: Some(symbol), interval, ..Notice::new(code) }
     }
 }
 
@@ -326,8 +341,14 @@ pub fn notice(notice: &Notice<'_>, out: &mut Vec<u8>) {
         text_key(key, value, out);
     }
     let (from, to) = (notice.from_seq.map(|seq| seq.0), notice.to_seq.map(|seq| seq.0));
-    let epoch = notice.epoch.map(|epoch| epoch.0);
-    let numbers = [("from_seq", from), ("to_seq", to), ("epoch", epoch), ("count", notice.count)];
+    let (interval, epoch) = (notice.interval.map(u64::from), notice.epoch.map(|epoch| epoch.0));
+    let numbers = [
+        ("interval", interval),
+        ("from_seq", from),
+        ("to_seq", to),
+        ("epoch", epoch),
+        ("count", notice.count),
+    ];
     for (key, value) in numbers.into_iter().filter_map(|(key, value)| Some((key, value?))) {
         int_key(key, value, out);
     }

@@ -180,6 +180,13 @@ fn a_notice_leaves_out_what_it_does_not_know() {
     check("notice-gap-epoch", |out| reply::notice(&gap, out));
     let resynced = Notice { from_seq, to_seq, count, ..btc(NoticeCode::Resynced, Some(Channel::Book)) };
     check("notice-resynced", |out| reply::notice(&resynced, out));
+    let candles = Notice {
+        from_seq,
+        to_seq,
+        count,
+        ..Notice::about(NoticeCode::Merged, StreamKey::Ohlc(BTC, 2), "BTC/USD")
+    };
+    check("notice-merged-ohlc", |out| reply::notice(&candles, out));
     let merged = Notice { from_seq, to_seq, count, ..btc(NoticeCode::Merged, Some(Channel::Book)) };
     check("notice-merged", |out| reply::notice(&merged, out));
     let text = Some("gateway is going away");

@@ -4,15 +4,14 @@
 //! gone from the ring is told: a gap of trades by a notice (and by `trade_id`), a book out of reach by a fresh snapshot to who
 //! opted in and by close code 4009 to others. Who writes what is in `gather.rs`.
 
-use model::{Channel, Nanos, Policy, StreamId, StreamKey};
+use model::{Channel, Nanos, Policy, StreamKey};
 use wire::close::CloseCode;
 use wire::reply::{Notice, NoticeCode};
 
 use super::gather::Mark;
 use super::{Hub, Sink};
-use crate::client::{ClientId, Mode, Sub, SubState};
+use crate::client::{ClientId, Mode, Sub};
 use crate::planted::{self, Bug};
-use crate::stream::SubRef;
 
 /// Why a subscription cannot be brought on from its cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,12 +119,10 @@ impl Hub {
         }
         let symbol = self.symbol(key).to_owned();
         let notice = Notice {
-            channel: Some(key.channel()),
-            symbol: Some(&symbol),
             from_seq: Some(sub.cursor_seq),
             to_seq: Some(head),
             count: Some(lost),
-            ..Notice::new(code)
+            ..Notice::about(code, key, &symbol)
         };
         self.notify(id, &notice);
         self.unsync(id, index);
@@ -154,6 +151,7 @@ impl Hub {
             counts.written += passed - mark.merged - mark.dropped;
             client.dropped += mark.dropped;
             (sub.cursor, sub.cursor_seq, sub.cursor_epoch) = (mark.ordinal, mark.seq, mark.epoch);
+            sub.told_stale &= !mark.told_fresh;
             if sub.terms.interval_ms > 0 && sub.due <= now {
                 let interval = Nanos::from_millis(sub.terms.interval_ms);
                 // The next one counts from when this one was due, so that the rate is exact; unless it is long past.
@@ -174,16 +172,8 @@ impl Hub {
         client.has_due = false;
         client.lagging_since = None;
         client.mode = Mode::Live;
-        let unsynced = |(index, sub): (usize, &mut Sub)| -> Option<(StreamId, SubRef)> {
-            let waits = sub.state == SubState::Unsynced;
-            if waits {
-                sub.state = SubState::Resyncing;
-            }
-            waits.then_some((sub.stream, SubRef { client: id, sub: index as u32 }))
-        };
-        let asks: Vec<_> = client.subs.iter_mut().enumerate().filter_map(unsynced).collect();
-        for (stream, waiter) in asks {
-            self.ask(stream, waiter);
+        if client.has_unsynced {
+            self.ask_unsynced(id);
         }
     }
 

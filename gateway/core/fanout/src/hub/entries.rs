@@ -1,9 +1,10 @@
 //! What the engine posts: entries go to the log and to whom keeps up, joins to who asked.
 
 use model::{
-    Channel, Epoch, FeedStatus, Instrument, InstrumentId, Nanos, PairStatus, STREAMS_PER_INSTRUMENT,
+    Channel, DEPTHS, Epoch, FeedStatus, Instrument, InstrumentId, Nanos, PairStatus, STREAMS_PER_INSTRUMENT,
     Sequence, StreamId, StreamKey,
 };
+use std::collections::VecDeque;
 use std::sync::Arc;
 use wire::close::CloseCode;
 use wire::reply::{Notice, NoticeCode, Stamp, Subscribed, SubscribedExt};
@@ -13,7 +14,7 @@ use crate::batch::{Batch, Entry, Item, Join};
 use crate::client::{ClientId, LogRange, Mode, SubState};
 use crate::limits::Limits;
 use crate::planted::{self, Bug};
-use crate::stream::SubRef;
+use crate::stream::{Stream, SubRef};
 
 impl Hub {
     /// Takes one turn of the engine. Costs one step per entry and subscriber that keeps up; writes nothing.
@@ -44,12 +45,9 @@ impl Hub {
             // A frame that outgrows the log: its readers are served from the data instead.
             return self.handle_unlogged(entry, batch);
         };
-        let room = self.limits.ring_entries;
-        let over = self.ring_entries > self.limits.ring_entries_total
-            && stream.ring_len() > Limits::RING_ENTRIES_MIN;
-        // One less than there are, so that this entry pushes out two.
-        let room = if over { room.min(stream.ring_len() - 1) } else { room };
-        let leaving = stream.leaving(room);
+        let over = self.ring_bytes > self.limits.ring_bytes_total;
+        let evictions = evictions(stream, entry, &self.limits, over);
+        let leaving = stream.leaving(evictions);
         if let Some(leaving) = leaving.filter(|&leaving| leaving >= self.oldest_unwritten()) {
             self.lag_before(entry.stream, leaving);
         }
@@ -57,9 +55,9 @@ impl Hub {
             return;
         };
         let end = at + u64::from(entry.frame.len);
-        let before = stream.ring_len();
-        stream.push(entry, batch, at..end, room);
-        self.ring_entries = self.ring_entries + stream.ring_len() - before;
+        let before = stream.ring_bytes();
+        stream.push(entry, batch, at..end, evictions);
+        self.ring_bytes = self.ring_bytes + stream.ring_bytes() - before;
         let channel = stream.key.channel();
         let mut counts = [0; Channel::ALL.len()];
         counts[channel as usize] = 1;
@@ -75,7 +73,7 @@ impl Hub {
             if client.mode != Mode::Live || (client.queued && planted::is(Bug::EntryDropped)) {
                 continue;
             }
-            if !client.push_range(range, self.limits.ranges_max) {
+            if !client.push_range(range, &self.limits) {
                 self.scratch.overflowed.push(id);
             }
             if !client.queued && client.blocked_since.is_none() {
@@ -91,8 +89,11 @@ impl Hub {
     /// A position at or before everything that live clients were given and not sent: the queue is in the order in which clients
     /// were queued, and nothing they were given is older.
     fn oldest_unwritten(&self) -> u64 {
-        let first = self.dirty.front().and_then(|id| self.clients[id.index()].as_ref());
-        first.map_or(u64::MAX, |client| client.queued_at)
+        let queued_at = |queue: &VecDeque<ClientId>| {
+            let first = queue.front().and_then(|id| self.clients[id.index()].as_ref());
+            first.map_or(u64::MAX, |client| client.queued_at)
+        };
+        queued_at(&self.dirty).min(queued_at(&self.bulky))
     }
 
     /// Makes those clients lagging that were not yet sent an entry that is about to fall out of the ring: afterwards nobody could say
@@ -113,20 +114,26 @@ impl Hub {
     }
 
     fn handle_unlogged(&mut self, entry: &Entry, batch: &Batch) {
-        let end = self.log.end();
-        let stream = self.stream(entry.stream);
-        let before = stream.ring_len();
-        stream.push(entry, batch, end..end, usize::MAX);
-        let added = stream.ring_len() - before;
-        let readers: Vec<SubRef> = stream.readers().collect();
-        let channel = stream.key.channel();
-        self.ring_entries += added;
-        self.count(channel).fanned_out += readers.len() as u64;
-        for SubRef { client, sub } in readers {
-            if self.client(client).is_some_and(|client| client.subs[sub as usize].is_fed()) {
-                self.lag_without_range(client, channel);
-            }
+        for SubRef { client, .. } in self.stream(entry.stream).subscribers.clone() {
+            self.lag_told_live(client);
         }
+        let end = self.log.end();
+        let over = self.ring_bytes > self.limits.ring_bytes_total;
+        let Some(stream) = self.streams[entry.stream.index()].as_deref_mut() else { return };
+        let before = stream.ring_bytes();
+        let evictions = evictions(stream, entry, &self.limits, over);
+        stream.push(entry, batch, end..end, evictions);
+        self.ring_bytes = self.ring_bytes + stream.ring_bytes() - before;
+        let readers = stream.readers().count() as u64;
+        self.stats.channel(stream.key.channel()).fanned_out += readers;
+    }
+
+    /// Makes a live client lagging where it stands, because what comes next cannot be given to it as a range.
+    fn lag_told_live(&mut self, id: ClientId) {
+        let end = self.log.end();
+        let Some(client) = self.client(id).filter(|client| client.mode == Mode::Live) else { return };
+        let written_to = client.ranges.first().map_or(end, |range| range.start);
+        self.lag_told(id, written_to);
     }
 
     /// Makes a live client lagging because it could not be given a range for an entry that was fanned out to it.
@@ -135,13 +142,12 @@ impl Hub {
             // `lag` takes what is pending out of the count of written entries, where ranges were put before; this
             // entry never was in a range.
             self.count(channel).written += 1;
-            let end = self.log.end();
-            let first = self.client(id).and_then(|client| client.ranges.first().map(|range| range.start));
-            self.lag_told(id, first.unwrap_or(end));
+            self.lag_told_live(id);
         }
     }
 
     fn handle_join(&mut self, join: &Join, batch: &Batch, now: Now) {
+        self.deep_answered(join.stream);
         if !self.stream(join.stream).continues(join) {
             self.handle_lost(join.stream, now.mono);
         }
@@ -180,10 +186,15 @@ impl Hub {
         }
         self.add_subscriber(id, sub, join.stream);
         self.arm(id, sub, now.mono);
+        self.tell_fresh_behind(id, sub);
         if has_snapshot {
             self.give_snapshot(id, sub, batch.frame(join.snapshot), at, batch.ts_publish);
         }
-        self.tell_if_stale(id, join.stream);
+        self.tell_if_stale(id, sub);
+        if state == SubState::Resyncing {
+            // What else has to be synced is asked for when this is written.
+            self.make_dirty(id);
+        }
     }
 
     /// Sets the cursor of a client that comes back to where it stands; what it missed counts as fanned out now.
@@ -221,15 +232,15 @@ impl Hub {
     /// Gives a snapshot as a range of the log, or, to a client that lags or when it outgrew the log, leaves the subscription to
     /// be synced when the socket drains.
     fn give_snapshot(&mut self, id: ClientId, sub: u32, frame: &[u8], at: Option<u64>, ts_publish: Nanos) {
-        let ranges_max = self.limits.ranges_max;
         let end = at.map(|at| at + frame.len() as u64);
-        let Some(client) = self.client(id) else { return };
+        let Some(client) = self.clients.get_mut(id.index()).and_then(Option::as_mut) else { return };
+        client.bulky |= frame.len() >= self.limits.bulky_bytes;
         let given = match (client.mode, at, end) {
             (Mode::Live, Some(start), Some(end)) => {
                 client.subs[sub as usize].snapshot_end = end;
                 let counts = Default::default();
-                client
-                    .push_range(LogRange { start, end, ts_publish, ts_event: ts_publish, counts }, ranges_max)
+                let range = LogRange { start, end, ts_publish, ts_event: ts_publish, counts };
+                client.push_range(range, &self.limits)
             }
             // Nobody waits behind it: the frame itself becomes the client's output.
             (Mode::Live, None, _) if client.ranges.is_empty() => {
@@ -270,32 +281,58 @@ impl Hub {
     fn handle_stale(&mut self, id: InstrumentId, stale: bool) {
         let Some(pair) = self.pairs.get_mut(id.index()) else { return };
         pair.stale = stale;
-        let symbol = pair.instrument.symbol.clone();
-        let code = if stale { NoticeCode::Stale } else { NoticeCode::Fresh };
         let first = 1 + id.0 * STREAMS_PER_INSTRUMENT;
         for stream in (first..first + STREAMS_PER_INSTRUMENT).map(StreamId) {
             let Some(one) = self.streams.get(stream.index()).and_then(Option::as_deref) else { continue };
-            let (channel, readers) = (one.key.channel(), one.readers().collect::<Vec<_>>());
-            for SubRef { client, .. } in readers {
-                if !stale && self.client(client).is_some_and(|client| client.ext) {
-                    // The update that made it fresh comes before the news that it is.
-                    self.hand_over_ranges(client);
+            for SubRef { client, sub } in one.readers().collect::<Vec<_>>() {
+                if stale {
+                    self.tell_if_stale(client, sub);
+                } else {
+                    self.tell_fresh_behind(client, sub);
                 }
-                let notice = Notice { channel: Some(channel), symbol: Some(&symbol), ..Notice::new(code) };
-                self.notify(client, &notice);
             }
         }
     }
 
-    /// Tells a new subscriber what the others were told when it happened.
-    fn tell_if_stale(&mut self, id: ClientId, stream: StreamId) {
-        let key = StreamKey::from(stream);
-        let Some(pair) = key.instrument().and_then(|one| self.pairs.get(one.index())) else { return };
-        if pair.stale {
-            let symbol = pair.instrument.symbol.clone();
-            let (channel, symbol) = (Some(key.channel()), Some(&*symbol));
-            self.notify(id, &Notice { channel, symbol, ..Notice::new(NoticeCode::Stale) });
+    /// Tells a subscription that its data is fresh again, unless an update comes first: then it is told behind that.
+    fn tell_fresh_behind(&mut self, id: ClientId, sub: u32) {
+        let Some(one) = self.client(id).map(|client| client.subs[sub as usize]) else { return };
+        if !one.told_stale || self.is_stale(one.stream) {
+            return;
         }
+        self.hand_over_ranges(id);
+        let Some(client) = self.clients[id.index()].as_mut() else { return };
+        let one = &mut client.subs[sub as usize];
+        let Some(stream) = self.streams[one.stream.index()].as_deref() else { return };
+        let has_cursor = client.mode == Mode::Lagging || !one.is_fed();
+        let is_behind = has_cursor && one.cursor < stream.published;
+        if !is_behind {
+            one.told_stale = false;
+            let symbol = self.symbol(stream.key).to_owned();
+            self.notify(id, &Notice::about(NoticeCode::Fresh, stream.key, &symbol));
+        }
+    }
+
+    /// Tells a subscription that its data is stale, when it is and was not told so before.
+    fn tell_if_stale(&mut self, id: ClientId, sub: u32) {
+        let Some(one) = self.client(id).filter(|client| client.ext).map(|client| client.subs[sub as usize])
+        else {
+            return;
+        };
+        if self.is_stale(one.stream) && !one.told_stale {
+            let key = StreamKey::from(one.stream);
+            let symbol = self.symbol(key).to_owned();
+            self.notify(id, &Notice::about(NoticeCode::Stale, key, &symbol));
+            if let Some(client) = self.client(id) {
+                client.subs[sub as usize].told_stale = true;
+            }
+        }
+    }
+
+    /// Whether the data of a stream is stale.
+    pub(super) fn is_stale(&self, stream: StreamId) -> bool {
+        let pair = StreamKey::from(stream).instrument().and_then(|one| self.pairs.get(one.index()));
+        pair.is_some_and(|pair| pair.stale)
     }
 
     /// Sends a notice to a client that opted in.
@@ -326,12 +363,12 @@ impl Hub {
             self.lag_live(client);
         }
         let stream = self.stream(id);
-        let forgotten = stream.ring_len();
+        let forgotten = stream.ring_bytes();
         stream.forget();
         let (channel, readers) = (stream.key.channel(), stream.readers().count() as u64);
         // The hole counts as one entry for each of them.
         self.count(channel).fanned_out += readers;
-        self.ring_entries -= forgotten;
+        self.ring_bytes -= forgotten;
         self.note_idle(id, now);
     }
 
@@ -342,6 +379,7 @@ impl Hub {
         let stream = one.stream;
         let was_active = std::mem::replace(&mut one.state, SubState::Unsynced) == SubState::Active;
         one.snapshot_end = 0;
+        client.has_unsynced = true;
         if was_active {
             self.remove_subscriber(id, sub, stream);
         }
@@ -356,7 +394,55 @@ impl Hub {
         let one = self.stream(stream);
         // One question is enough for all that wait.
         if one.waiting.len() == 1 {
-            self.outputs.push_back(Output::Ask(stream));
+            if is_deep(stream) {
+                self.deep_asks.push_back(stream);
+                self.ask_deep();
+            } else {
+                self.outputs.push_back(Output::Ask(stream));
+            }
+        }
+    }
+
+    /// Asks for deep snapshots, a few at a time.
+    fn ask_deep(&mut self) {
+        while self.deep_asked < self.limits.deep_asks_max
+            && let Some(stream) = self.deep_asks.pop_front()
+        {
+            // Whoever waited may have gone.
+            if !self.stream(stream).waiting.is_empty() {
+                self.deep_asked += 1;
+                self.outputs.push_back(Output::Ask(stream));
+            }
+        }
+    }
+
+    fn deep_answered(&mut self, stream: StreamId) {
+        if is_deep(stream) {
+            self.deep_asked -= 1;
+            self.ask_deep();
+        }
+    }
+
+    /// Asks for some of the snapshots that a live client has to be given, unless as many are on their way to it.
+    pub(super) fn ask_unsynced(&mut self, id: ClientId) {
+        let resyncs_max = self.limits.resyncs_max;
+        let Some(client) = self.client(id) else { return };
+        let on_their_way = client.subs.iter().filter(|sub| sub.state == SubState::Resyncing).count();
+        let mut unsynced =
+            client.subs.iter_mut().enumerate().filter(|(_, sub)| sub.state == SubState::Unsynced);
+        let room = resyncs_max.saturating_sub(on_their_way);
+        let asks: Vec<_> = unsynced
+            .by_ref()
+            .take(room)
+            .map(|(index, sub)| {
+                sub.state = SubState::Resyncing;
+                (sub.stream, SubRef { client: id, sub: index as u32 })
+            })
+            .collect();
+        let has_more = unsynced.next().is_some();
+        client.has_unsynced = has_more;
+        for (stream, waiter) in asks {
+            self.ask(stream, waiter);
         }
     }
 
@@ -372,4 +458,16 @@ impl Hub {
     pub(super) fn out_of_reach(&mut self, id: ClientId) {
         self.close(id, CloseCode::OutOfReach, CloseCode::OutOfReach.reason());
     }
+}
+
+/// Whether a snapshot of a stream is large enough to be asked for with care.
+fn is_deep(stream: StreamId) -> bool {
+    matches!(StreamKey::from(stream), StreamKey::Book(_, depth) if DEPTHS[usize::from(depth)] >= Limits::DEEP_LEVELS)
+}
+
+/// How many entries a stream gives up for one more: what its own limits say, and one more when all rings together are too large.
+fn evictions(stream: &Stream, entry: &Entry, limits: &Limits, over: bool) -> usize {
+    let own = stream.evictions(entry, limits.ring_entries, limits.ring_bytes);
+    let spare = stream.ring_len().saturating_sub(Limits::RING_ENTRIES_MIN);
+    if over { own.max(spare.min(2)) } else { own }
 }

@@ -22,6 +22,8 @@ pub(super) struct Mark {
     pub(super) epoch: Epoch,
     pub(super) merged: u64,
     pub(super) dropped: u64,
+    /// It says that the data is fresh again.
+    pub(super) told_fresh: bool,
 }
 
 /// One write that is being put together.
@@ -75,6 +77,9 @@ impl Hub {
                 if !self.gather_stream(&sub, &mut writing) {
                     return false;
                 }
+                if sub.told_stale && !self.is_stale(sub.stream) {
+                    self.tell_fresh(&sub, &mut writing);
+                }
             }
         }
         true
@@ -91,6 +96,20 @@ impl Hub {
             (_, Channel::Ticker | Channel::Trade) => self.gather_newest(sub, writing),
         }
         true
+    }
+
+    /// The update that made the data fresh comes before the news that it is.
+    fn tell_fresh(&mut self, sub: &Sub, writing: &mut Writing<'_>) {
+        let Some(last) = writing.marks.last().filter(|mark| mark.sub == writing.index).copied() else {
+            return;
+        };
+        let mut payload = std::mem::take(&mut self.scratch.payload);
+        payload.clear();
+        let key = StreamKey::from(sub.stream);
+        wire::reply::notice(&Notice::about(NoticeCode::Fresh, key, self.symbol(key)), &mut payload);
+        write_frame(Opcode::Text, &payload, writing.bytes);
+        self.scratch.payload = payload;
+        writing.mark(Mark { merged: 0, dropped: 0, told_fresh: true, ..last });
     }
 
     /// One merged update, shared by all that lag from the same entry on.
@@ -152,13 +171,11 @@ impl Hub {
         let mut payload = std::mem::take(&mut self.scratch.payload);
         payload.clear();
         let notice = Notice {
-            channel: Some(key.channel()),
-            symbol: Some(self.symbol(key)),
             from_seq: Some(range.0),
             to_seq: Some(range.1),
             epoch,
             count: Some(count),
-            ..Notice::new(code)
+            ..Notice::about(code, key, self.symbol(key))
         };
         wire::reply::notice(&notice, &mut payload);
         write_frame(Opcode::Text, &payload, writing.bytes);
@@ -341,6 +358,7 @@ impl Mark {
             epoch: stream.epoch,
             merged: stream.published - sub.cursor - 1,
             dropped: 0,
+            told_fresh: false,
         }
     }
 
@@ -350,13 +368,15 @@ impl Mark {
         let seq = stream.entry(ordinal + 1).map_or(stream.head, |entry| entry.prev);
         // The epoch stays that of what was sent last, so that a new one is told with the next entry.
         let dropped = if planted::is(Bug::GapCountedAsWritten) { 0 } else { lost };
-        Self { end: 0, sub: 0, ordinal, seq, epoch: sub.cursor_epoch, merged: 0, dropped }
+        let epoch = sub.cursor_epoch;
+        Self { end: 0, sub: 0, ordinal, seq, epoch, merged: 0, dropped, told_fresh: false }
     }
 
     /// Everything up to one entry, in one message.
     fn entry(entry: &RingEntry, ordinal: u64, sub: &Sub) -> Self {
         let merged = ordinal - sub.cursor - 1;
-        Self { end: 0, sub: 0, ordinal, seq: entry.seq, epoch: entry.epoch, merged, dropped: 0 }
+        let (seq, epoch) = (entry.seq, entry.epoch);
+        Self { end: 0, sub: 0, ordinal, seq, epoch, merged, dropped: 0, told_fresh: false }
     }
 }
 

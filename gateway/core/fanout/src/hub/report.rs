@@ -19,6 +19,8 @@ pub struct ClientReport {
     pub ext: bool,
     /// How long it is connected.
     pub connected_for: Nanos,
+    /// Name of its tier.
+    pub tier: Box<str>,
     /// `live`, `lagging`, `closing`.
     pub mode: &'static str,
     /// Since when it lags, or zero; as an age.
@@ -27,6 +29,10 @@ pub struct ClientReport {
     pub lag_age: Nanos,
     /// Entries not sent yet.
     pub lag_entries: u64,
+    /// Policy of the subscription that lacks most; of the first when none lacks anything.
+    pub policy: Option<Policy>,
+    /// Bytes that its socket took since it connected.
+    pub written_bytes: u64,
     /// Entries dropped for it since it connected.
     pub dropped: u64,
     /// Bandwidth limit; 0 is none.
@@ -87,6 +93,7 @@ impl Hub {
             connection_id: client.connection_id,
             ext: client.ext,
             connected_for: now.mono.since(client.connected),
+            tier: self.tiers[usize::from(client.tier)].name.clone(),
             mode: match client.mode {
                 Mode::Live => "live",
                 Mode::Lagging => "lagging",
@@ -95,17 +102,24 @@ impl Hub {
             lagging_for: client.lagging_since.map_or(Nanos(0), |since| now.mono.since(since)),
             lag_age: Nanos(0),
             lag_entries: client.ranges.iter().flat_map(|range| range.counts).map(u64::from).sum(),
+            policy: client.subs.first().map(|sub| sub.terms.policy),
+            written_bytes: client.written_bytes,
             dropped: client.dropped,
             bytes_per_s: client.rate.as_ref().map_or(0, |rate| rate.bytes_per_s),
             held_bytes: client.out.len(),
             subscriptions: client.subs.len(),
         };
+        let mut most = 0;
         for sub in client.subs.iter().filter(|sub| sub.state == SubState::Active) {
             if client.mode != Mode::Lagging && sub.is_fed() {
                 continue;
             }
             if let Some(stream) = self.streams[sub.stream.index()].as_deref() {
-                report.lag_entries += stream.published - sub.cursor;
+                let lacks = stream.published - sub.cursor;
+                report.lag_entries += lacks;
+                if lacks > most {
+                    (most, report.policy) = (lacks, Some(sub.terms.policy));
+                }
                 // Of entries that are gone all that is known is that they are older than those that are there.
                 let known = sub.cursor.max(stream.oldest() - 1);
                 report.lag_age = report.lag_age.max(stream.lag_age(known, now.wall));
@@ -185,6 +199,20 @@ impl Hub {
             }
         }
         Ok(Some(changed))
+    }
+
+    /// An operator puts a client into a tier; `false` when it has gone.
+    ///
+    /// # Errors
+    /// The names of the tiers, when there is none of that name.
+    pub fn order_tier(&mut self, connection_id: u64, name: &str, now: Now) -> Result<bool, String> {
+        let Some(tier) = self.tiers.iter().position(|tier| &*tier.name == name) else {
+            let names: Vec<&str> = self.tiers.iter().map(|tier| &*tier.name).collect();
+            return Err(names.join(", "));
+        };
+        let Some(id) = self.find(connection_id) else { return Ok(false) };
+        self.set_tier(id, tier as u8, now);
+        Ok(true)
     }
 
     fn find(&self, connection_id: u64) -> Option<ClientId> {

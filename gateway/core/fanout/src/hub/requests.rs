@@ -176,7 +176,7 @@ impl Hub {
         asked: Asked,
     ) -> Result<(), String> {
         let subscriptions_max = self.limits.subscriptions_max;
-        let terms = self.tier.grant(key.channel(), &params.delivery);
+        let terms = self.tier(id).grant(key.channel(), &params.delivery);
         let resume = params.resume.as_ref().and_then(|resume| resume.point(self.symbol(key)));
         let Some(client) = self.client(id) else { return Ok(()) };
         if client.subs.iter().any(|sub| is_same_subscription(sub.stream.into(), key)) {
@@ -193,6 +193,7 @@ impl Hub {
             state: SubState::Subscribing { req_id: asked.req_id, time_in: asked.now.wall, resume },
             terms,
             paused: false,
+            told_stale: false,
             due: asked.now.mono,
             snapshot: params.snapshot(),
             snapshot_end: 0,

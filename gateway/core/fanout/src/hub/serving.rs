@@ -8,7 +8,7 @@ use wire::request::Delivery;
 use super::{Hub, Now};
 use crate::client::{ClientId, Mode, SubState};
 use crate::planted::{self, Bug};
-use crate::terms::Rate;
+use crate::terms::{Rate, TierBounds};
 
 impl Hub {
     /// Sets new terms of a subscription and says which are in force.
@@ -27,7 +27,7 @@ impl Hub {
         };
         let key = StreamKey::from(sub.stream);
         let terms = self
-            .tier
+            .tier(id)
             .change(key.channel(), &sub.terms, asked)
             .map_err(|policies| Refusal::Policy(&policies).to_string())?;
         self.change_serving(id, index, now.mono, |sub| sub.terms = terms);
@@ -74,15 +74,38 @@ impl Hub {
         self.make_dirty(id);
     }
 
+    /// What the operator allows a client.
+    pub(super) fn tier(&mut self, id: ClientId) -> &TierBounds {
+        let tier = self.client(id).map_or(0, |client| client.tier);
+        &self.tiers[usize::from(tier)]
+    }
+
+    /// Puts a client into a tier: what it has is brought inside the new bounds, and a client that opted in is told nothing of it
+    /// but sees it in the next answer to `configure`.
+    pub(super) fn set_tier(&mut self, id: ClientId, tier: u8, now: Now) {
+        assert!(usize::from(tier) < self.tiers.len(), "tiers are named by the settings");
+        let Some(client) = self.client(id) else { return };
+        client.tier = tier;
+        let asked_rate = client.rate.as_ref().map_or(0, |rate| rate.asked);
+        for index in 0..client.subs.len() as u32 {
+            let Some(sub) = self.client(id).map(|client| client.subs[index as usize]) else { return };
+            let terms = self.tier(id).bound(StreamKey::from(sub.stream).channel(), &sub.terms);
+            if terms != sub.terms {
+                self.change_serving(id, index, now.mono, |sub| sub.terms = terms);
+            }
+        }
+        self.set_rate(id, asked_rate, now);
+    }
+
     /// Limits the bandwidth of a connection; 0 asks for none. Says what is granted.
     pub(super) fn set_rate(&mut self, id: ClientId, bytes_per_s: u64, now: Now) -> u64 {
-        let granted = match (bytes_per_s, self.tier.bytes_per_s_max) {
+        let granted = match (bytes_per_s, self.tier(id).bytes_per_s_max) {
             (0, max) => max,
             (asked, 0) => asked,
             (asked, max) => asked.min(max),
         };
         if let Some(client) = self.client(id) {
-            client.rate = (granted > 0).then(|| Box::new(Rate::new(granted, now.mono)));
+            client.rate = (granted > 0).then(|| Box::new(Rate::new(granted, bytes_per_s, now.mono)));
         }
         self.make_dirty(id);
         granted

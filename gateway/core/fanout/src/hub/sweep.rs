@@ -4,23 +4,74 @@ use wire::reply::{Notice, NoticeCode};
 use wire::ws::{Opcode, write_frame};
 
 use super::{Hub, Now, Output, Sink, Written};
-use crate::client::{ClientId, LogRange, Mode};
+use crate::client::{Client, ClientId, LogRange, Mode};
+use crate::limits::Limits;
 use crate::log::ByteLog;
 use crate::planted::{self, Bug};
 
 impl Hub {
-    /// Visits up to `visits` dirty clients; returns how many. The caller looks into the engine's lane again before the next
-    /// call, so that clients still waiting get what arrived meanwhile.
+    /// Visits up to `visits` dirty clients, and one of those with much to be written; returns how many. The caller looks into the
+    /// engine's lane again before the next call, so that clients still waiting get what arrived meanwhile.
     pub fn sweep(&mut self, visits: usize, sink: &mut impl Sink) -> usize {
-        for visited in 0..visits {
-            let Some(id) = self.dirty.pop_front() else { return visited };
-            if let Some(client) = self.client(id) {
-                client.queued = false;
-                self.visit(id, sink);
-                self.close_flooders();
+        let mut visited = 0;
+        while visited < visits
+            && let Some(id) = self.dirty.pop_front()
+        {
+            visited += 1;
+            if self.client(id).is_some_and(|client| client.bulky) {
+                self.move_apart(id, sink);
+            } else {
+                self.visit_queued(id, sink);
             }
         }
-        visits
+        if visits > 0
+            && let Some(id) = self.bulky.pop_front()
+        {
+            visited += 1;
+            self.visit_queued(id, sink);
+        }
+        visited
+    }
+
+    /// Lets a client with much to be written wait apart; its answers do not wait with it.
+    fn move_apart(&mut self, id: ClientId, sink: &mut impl Sink) {
+        let Some(client) = self.client(id) else { return };
+        if client.mode != Mode::Live || client.rate.is_some() {
+            return self.visit_queued(id, sink);
+        }
+        if !client.out.is_empty() {
+            self.write_live_answers(id, sink);
+        }
+        let Some(client) = self.client(id) else { return };
+        if client.mode == Mode::Live {
+            // Moved in their order, so that the first of either queue is the one that was queued first.
+            self.bulky.push_back(id);
+        } else {
+            (client.queued, client.bulky) = (false, false);
+        }
+    }
+
+    /// Writes the answers of a client that keeps up, and leaves its data for later.
+    fn write_live_answers(&mut self, id: ClientId, sink: &mut impl Sink) {
+        let Some(client) = self.clients[id.index()].as_mut() else { return };
+        let written = sink.write(id, &client.out);
+        let (given, now) = (client.out.len(), sink.now());
+        match self.account(id, written, given, now) {
+            Some(taken) if taken < given => self.cut_live(id, taken),
+            Some(_) => {
+                if let Some(client) = self.client(id) {
+                    release(&mut client.out);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn visit_queued(&mut self, id: ClientId, sink: &mut impl Sink) {
+        let Some(client) = self.client(id) else { return };
+        (client.queued, client.bulky) = (false, false);
+        self.visit(id, sink);
+        self.close_flooders();
     }
 
     fn visit(&mut self, id: ClientId, sink: &mut impl Sink) {
@@ -47,10 +98,17 @@ impl Hub {
             }
             _ => {
                 self.write_live(id, sink);
-                let is_due =
-                    self.client(id).is_some_and(|client| client.has_due && client.blocked_since.is_none());
-                if is_due {
+                let is_due = |client: &mut Client| {
+                    client.has_due && client.blocked_since.is_none() && client.ranges.is_empty()
+                };
+                if self.client(id).is_some_and(is_due) {
                     self.catch_up(id, usize::MAX, sink);
+                }
+                let may_ask = |client: &mut Client| {
+                    client.has_unsynced && client.mode == Mode::Live && client.ranges.is_empty()
+                };
+                if self.client(id).is_some_and(may_ask) {
+                    self.ask_unsynced(id);
                 }
             }
         }
@@ -110,9 +168,10 @@ impl Hub {
         if heartbeat {
             write_frame(Opcode::Text, b"{\"channel\":\"heartbeat\"}", &mut client.out);
         }
-        let (ranges, bytes) = if let ([only], true) = (&client.ranges[..], client.out.is_empty()) {
+        let alone = first_alone(client, &self.limits).filter(|_| client.out.is_empty());
+        let (ranges, bytes) = if let Some(first) = alone {
             // The common case needs no copy: one range of the log is one write.
-            (1, self.log.read(only.start, only.end))
+            (1, self.log.read(first.start, first.end))
         } else {
             let joined = &mut self.scratch.bytes;
             joined.clear();
@@ -158,6 +217,7 @@ impl Hub {
         self.stats.bytes_written += taken as u64;
         self.stats.writes_blocked += u64::from(taken < given);
         let client = self.client(id)?;
+        client.written_bytes += taken as u64;
         if let Some(rate) = client.rate.as_deref_mut() {
             rate.spend(taken);
         }
@@ -183,10 +243,11 @@ impl Hub {
                 channel.written += u64::from(count);
             }
         }
-        if let Some(first) = client.ranges.first() {
-            // More than one write can carry: it does not keep up.
-            let written_to = first.start;
-            self.lag_told(id, written_to);
+        if !client.ranges.is_empty() && !client.queued {
+            // More than one write can carry. It goes on before others with much to be written, so that whoever is first there was
+            // also queued first; what it was given is still no older than when it was queued.
+            (client.queued, client.bulky) = (true, true);
+            self.bulky.push_front(id);
         }
     }
 
@@ -296,6 +357,18 @@ impl Hub {
             client.mode = Mode::Closed;
             self.outputs.push_back(Output::Closed(id));
         }
+    }
+}
+
+/// The first range of a client, when it is to be written by itself: it is the only one, or the next does not fit beside it.
+fn first_alone<'a>(client: &'a Client, limits: &Limits) -> Option<&'a LogRange> {
+    match &client.ranges[..] {
+        [first] => Some(first),
+        [first, second, ..] => {
+            let bytes = first.end - first.start + second.end - second.start;
+            (bytes as usize > limits.write_bytes_max).then_some(first)
+        }
+        [] => None,
     }
 }
 

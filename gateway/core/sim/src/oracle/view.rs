@@ -37,6 +37,8 @@ pub(crate) struct View {
     pub(super) told_lost: u64,
     /// A notice said that the next link is broken.
     pub(super) told_gap: bool,
+    /// The last notice about its data said that it is stale.
+    pub(super) told_stale: bool,
 }
 
 impl View {

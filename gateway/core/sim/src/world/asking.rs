@@ -32,7 +32,7 @@ impl World {
             return;
         }
         let key = self.pick_key();
-        let depth = [10, 25][self.rng.below(2) as usize];
+        let depth = [10, 25, 500][self.rng.below(3) as usize];
         let snapshot = key.0 != Channel::Trade || self.rng.one_in(2);
         let Some(client) = self.clients.pick(&mut self.rng) else { return };
         if !client.is_open() || client.oracle.views.contains_key(&key) {
