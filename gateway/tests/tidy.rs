@@ -12,7 +12,7 @@ use toml::Table;
 /// Longest file of code, tests and tables included.
 const LINES_MAX: usize = 600;
 
-/// Folders that are not ours.
+/// What is not ours; in a second work tree `.git` is a file.
 const SKIPPED: [&str; 4] = ["target", ".git", "node_modules", "__pycache__"];
 
 /// Crates without unsafe code, sockets only where they are their purpose.
@@ -44,10 +44,11 @@ fn texts() -> BTreeMap<String, String> {
         for entry in fs::read_dir(&folder).expect("the workspace is readable") {
             let path = entry.expect("the workspace is readable").path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if SKIPPED.contains(&name.as_str()) {
+                continue;
+            }
             if path.is_dir() {
-                if !SKIPPED.contains(&name.as_str()) {
-                    folders.push(path);
-                }
+                folders.push(path);
             } else if let Ok(text) = fs::read_to_string(&path) {
                 // What is no UTF-8 is a recording or an image.
                 let path =

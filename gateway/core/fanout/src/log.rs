@@ -1,7 +1,8 @@
 //! The byte log of a shard: a ring of the newest frames of all streams, in the order in which they came.
 //!
 //! Positions count bytes since the start and never repeat, so a stale position is noticed and never read. A frame is
-//! never split at the end of the ring: the rest of the lap is skipped instead.
+//! never split at the end of the ring: the rest of the lap is skipped instead. No frame ends there either, so that frames
+//! whose positions are neighbours lie side by side and are read as one.
 
 /// A ring of frames with positions that only grow.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl ByteLog {
             return None;
         }
         let offset = self.end % capacity;
-        if offset + len > capacity {
+        if offset + len >= capacity {
             self.end += capacity - offset;
         }
         let at = self.end;
@@ -77,6 +78,24 @@ mod tests {
             assert!(readable <= 100);
         }
         assert!(!log.holds(frames[0].0));
+    }
+
+    /// A client is given ranges of frames whose positions are neighbours; found by seed 20114 of the simulator's churn.
+    #[test]
+    fn frames_that_are_neighbours_are_read_as_one_wherever_a_lap_ends() {
+        for len in 1..=50 {
+            let mut log = ByteLog::new(100);
+            let mut before: Option<(u64, u64)> = None;
+            for n in 0..100_u8 {
+                let at = log.push(&vec![n; len]).unwrap();
+                let end = at + len as u64;
+                if let Some((start, _)) = before.filter(|&(start, end)| end == at && log.holds(start)) {
+                    let both = [vec![n - 1; len], vec![n; len]].concat();
+                    assert_eq!(log.read(start, end), both, "frames of {len} bytes at {start}");
+                }
+                before = Some((at, end));
+            }
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Shares no code with the market or the hub but the checksum: its books are maps, its numbers are text read as text.
 
 mod message;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -20,8 +22,13 @@ pub(crate) type Key = (Channel, usize);
 pub(crate) struct Oracle {
     pub(crate) ext: bool,
     pub(crate) views: BTreeMap<Key, View>,
+    /// Subscriptions that were acknowledged, and of them those whose first update was seen to follow.
+    pub(crate) joins: u64,
+    pub(crate) followed: u64,
     /// Trades missing in sequence that nobody told: for a plain client `trade_id` tells.
     pub(crate) trades_missed: u64,
+    /// Trades that came instead of a snapshot of those before them.
+    pub(crate) snapshots_missed: u64,
     /// Deliveries that notices said were lost.
     pub(crate) told_dropped: u64,
     pub(crate) closed: Option<u16>,
@@ -72,6 +79,12 @@ impl Oracle {
     pub(crate) fn expect_pause(&mut self) {
         self.requests += 1;
         self.pauses.push_back(self.requests);
+    }
+
+    /// Answers to subscriptions and unsubscriptions that are on their way.
+    pub(crate) fn owed(&self) -> usize {
+        let owed = |view: &&View| view.leaving || !view.acknowledged;
+        self.views.values().filter(owed).count()
     }
 
     /// Takes one text message.
@@ -143,6 +156,7 @@ impl Oracle {
         if std::mem::replace(&mut view.acknowledged, true) {
             return Err(format!("acknowledged twice: {key:?}"));
         }
+        self.joins += 1;
         view.lag_limits = limits_of(answer);
         // Who leaves before the answer is only told that it was there.
         if view.resuming != answer.recovered.is_some() && !view.leaving {
@@ -155,6 +169,7 @@ impl Oracle {
         if answer.recovered == Some(false) {
             view.begin_again();
         }
+        view.begin_at(answer.epoch, answer.seq);
         Ok(())
     }
 
@@ -169,7 +184,7 @@ impl Oracle {
             Some("gap") if key.0 == Channel::Book => view.begin_again(),
             Some("gap") => {
                 view.told_lost += notice.count.unwrap_or_default();
-                view.told_gap = true;
+                (view.told_gap, view.begun) = (true, None);
                 if notice.epoch.is_some() {
                     (view.epoch, view.last_seq) = (notice.epoch, None);
                 }
@@ -192,8 +207,12 @@ impl Oracle {
         let (_, symbol) = key_of(Some(channel.name()), first.symbol).ok_or("data without a symbol")?;
         let view = self.views.get_mut(&(channel, symbol)).ok_or("data without subscription")?;
         view.admit(is_snapshot, matches!(channel, Channel::Book | Channel::Ticker))?;
+        if channel == Channel::Trade && self.ext && !is_snapshot && view.lacks_snapshot(first) {
+            self.snapshots_missed += 1;
+        }
         for element in &message.data {
             view.link(element, is_snapshot, channel == Channel::Trade, self.ext)?;
+            self.followed += u64::from(!is_snapshot && view.is_first());
             if channel == Channel::Trade {
                 self.trades_missed += view.trade(element);
             }

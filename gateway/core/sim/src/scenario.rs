@@ -27,16 +27,25 @@ pub struct Scenario {
     pub steadiness: u64,
     /// Whether clients that opted in begin with a bandwidth.
     pub rated: bool,
+    /// Subscriptions that begin or end behind each line of the feed.
+    pub churn: u64,
+    /// Levels a side that books begin with.
+    pub levels: i64,
+    /// Depths that books are subscribed to.
+    pub depths: &'static [usize],
+    /// Longest frame: a snapshot of the deepest book.
+    pub frame_bytes_max: usize,
 }
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::calm_feed(),
         Self::troubled_feed(),
         Self::lossy_lane(),
         Self::flapping(),
         Self::rated(),
+        Self::churn(),
         Self::crowd(),
     ];
 
@@ -56,6 +65,10 @@ impl Scenario {
             lossy_lane: false,
             steadiness: 6,
             rated: false,
+            churn: 0,
+            levels: 29,
+            depths: &[10, 25, 500],
+            frame_bytes_max: 8_192,
         }
     }
 
@@ -83,6 +96,23 @@ impl Scenario {
         Self { name: "rated", rated: true, feed_trouble: 0, ..Self::calm_feed() }
     }
 
+    /// Clients that subscribe and unsubscribe all the time, to everything that there is, while the feed runs at full rate.
+    #[must_use]
+    pub const fn churn() -> Self {
+        Self {
+            name: "churn",
+            symbols: 6,
+            clients: 40,
+            events: 40,
+            visits: 60,
+            churn: 2,
+            levels: 60,
+            depths: &[10, 25, 100, 500, 1000],
+            frame_bytes_max: 16_384,
+            ..Self::calm_feed()
+        }
+    }
+
     /// Thousands of clients for a moment.
     #[must_use]
     pub const fn crowd() -> Self {
@@ -103,13 +133,18 @@ impl Scenario {
         Self::ALL.into_iter().find(|one| one.name == name)
     }
 
-    /// The scenario that a seed plays when none is named: each in its turn, a crowd once in a while because it takes long.
+    /// The scenario that a seed plays when none is named: each in its turn, those that take long once in a while.
     #[must_use]
     pub const fn of_seed(seed: u64) -> Self {
         const CROWD_EVERY: u64 = 200;
+        const CHURN_EVERY: u64 = 50;
+        const LONG: u64 = 2;
         if seed % CROWD_EVERY == CROWD_EVERY - 1 {
             return Self::crowd();
         }
-        Self::ALL[(seed % (Self::ALL.len() as u64 - 1)) as usize]
+        if seed % CHURN_EVERY == CHURN_EVERY - 1 {
+            return Self::churn();
+        }
+        Self::ALL[(seed % (Self::ALL.len() as u64 - LONG)) as usize]
     }
 }

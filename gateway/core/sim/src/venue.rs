@@ -26,6 +26,8 @@ pub(crate) struct Listing {
     /// When each event of this epoch happened; the first is that of sequence 1.
     times: Vec<Nanos>,
     trades: Vec<(Sequence, Trade)>,
+    /// How far from the other side's best a level may appear.
+    reach: u64,
 }
 
 /// What may go wrong with a line.
@@ -49,8 +51,8 @@ pub(crate) struct Venue {
 }
 
 impl Venue {
-    pub(crate) fn new(symbols: usize, trouble: u64) -> Self {
-        let listings = (0..symbols).map(Listing::new).collect();
+    pub(crate) fn new(symbols: usize, levels: i64, trouble: u64) -> Self {
+        let listings = (0..symbols).map(|index| Listing::new(index, levels)).collect();
         Self { listings, writer: FeedWriter::new(Epoch(1)), lines: Vec::new(), trouble }
     }
 
@@ -171,7 +173,7 @@ impl Venue {
 }
 
 impl Listing {
-    fn new(index: usize) -> Self {
+    fn new(index: usize, levels: i64) -> Self {
         let (price, qty) = [(1, 8), (5, 2), (2, 0), (8, 5)][index % 4];
         let instrument = Instrument {
             symbol: format!("S{index}/USD").into(),
@@ -189,8 +191,9 @@ impl Listing {
             seq: Sequence(0),
             times: Vec::new(),
             trades: Vec::new(),
+            reach: 2 * levels as u64 + 2,
         };
-        for distance in 1..30 {
+        for distance in 1..=levels {
             one.bids.insert(1_000 - distance, 10 * distance);
             one.asks.insert(1_000 + distance, 10 * distance);
         }
@@ -223,7 +226,7 @@ impl Listing {
             let best = if is_bid { self.asks.keys().next() } else { self.bids.keys().next_back() };
             // One away from the other side's best, or from the middle when that side is empty.
             let limit = best.copied().unwrap_or(1_000);
-            let reach = if rng.one_in(4) { 60 } else { 8 };
+            let reach = if rng.one_in(4) { self.reach } else { 8 };
             let distance = 1 + rng.below(reach) as i64;
             let price = (if is_bid { limit - distance } else { limit + distance }).max(1);
             let qty = if rng.one_in(3) { 0 } else { 1 + rng.below(900) as i64 };

@@ -28,6 +28,10 @@ const STEP: Nanos = Nanos::from_millis(10);
 pub struct Report {
     /// Messages that clients took.
     pub messages: u64,
+    /// Subscriptions that were acknowledged.
+    pub subscribes: u64,
+    /// Of them, those whose first update was seen to go on from where they began.
+    pub followed: u64,
     /// Deliveries folded into others.
     pub merged: u64,
     /// Deliveries dropped and told.
@@ -50,6 +54,8 @@ impl Report {
     /// Adds another run; traces are folded in order.
     pub fn add(&mut self, other: &Self) {
         self.messages += other.messages;
+        self.subscribes += other.subscribes;
+        self.followed += other.followed;
         self.merged += other.merged;
         self.dropped += other.dropped;
         self.out_of_reach += other.out_of_reach;
@@ -122,7 +128,7 @@ impl World {
             linger: Nanos::from_millis(300),
             ..Limits::default()
         };
-        let venue = Venue::new(scenario.symbols, scenario.feed_trouble);
+        let venue = Venue::new(scenario.symbols, scenario.levels, scenario.feed_trouble);
         let mut world = Self {
             scenario,
             rng: Rng::new(seed),
@@ -173,6 +179,10 @@ impl World {
         let stats = self.hub.stats();
         self.report.merged = stats.channels.iter().map(|channel| channel.merged).sum();
         self.report.dropped = stats.channels.iter().map(|channel| channel.dropped).sum();
+        for client in self.clients.iter() {
+            self.report.subscribes += client.oracle.joins;
+            self.report.followed += client.oracle.followed;
+        }
         Ok(())
     }
 
@@ -273,7 +283,11 @@ impl World {
     }
 
     fn drop_client(&mut self, id: ClientId) {
-        self.told_dropped += self.clients.find(id).map_or(0, |client| client.oracle.told_dropped);
+        if let Some(client) = self.clients.find(id) {
+            self.told_dropped += client.oracle.told_dropped;
+            self.report.subscribes += client.oracle.joins;
+            self.report.followed += client.oracle.followed;
+        }
         self.clients.remove(id);
         self.hub.handle_disconnect(id);
     }
@@ -290,6 +304,16 @@ impl World {
             for event in &batch.events {
                 self.market.apply(event, &batch);
                 self.drain_market();
+            }
+            self.churn();
+        }
+    }
+
+    /// Subscriptions that come and go between two lines, so that joins stand between the entries of one batch.
+    fn churn(&mut self) {
+        if !self.calm && self.has_begun() {
+            for _ in 0..self.scenario.churn {
+                self.churn_somebody();
             }
         }
     }

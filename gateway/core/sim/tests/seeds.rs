@@ -56,6 +56,18 @@ fn thousands_of_clients_are_served_at_once() {
 }
 
 #[test]
+fn a_hundred_thousand_subscribes_each_begin_without_a_hole_or_a_repeat() {
+    let sum = check(7_000..7_018, Scenario::churn());
+    assert!(sum.subscribes >= 100_000 && sum.followed > 20_000 && sum.merged > 10_000, "{sum:?}");
+}
+
+/// A frame ended exactly where the byte log begins anew, and a client was given it together with the next one.
+#[test]
+fn what_a_client_is_given_at_once_never_goes_beyond_the_end_of_the_log() {
+    check(20_114..20_115, Scenario::churn());
+}
+
+#[test]
 fn who_chose_it_is_disconnected_and_who_lies_is_refused() {
     let sum = check(6_000..6_100, Scenario::calm_feed());
     assert!(sum.disconnected > 50 && sum.lies > 500, "{sum:?}");

@@ -30,6 +30,8 @@ pub(super) struct Answer<'a> {
     pub(super) channel: Option<&'a str>,
     #[serde(borrow)]
     pub(super) symbol: Option<&'a str>,
+    pub(super) epoch: Option<u64>,
+    pub(super) seq: Option<u64>,
     pub(super) recovered: Option<bool>,
     #[serde(borrow)]
     pub(super) policy: Option<&'a str>,

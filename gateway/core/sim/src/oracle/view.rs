@@ -18,6 +18,10 @@ pub(crate) struct View {
     pub(crate) leaving: bool,
     pub(super) acknowledged: bool,
     pub(super) snapshots: u64,
+    /// Epoch and sequence at which it was acknowledged, until the first element comes; only who opted in is told.
+    pub(super) begun: Option<(u64, u64)>,
+    /// No update has come since it was acknowledged.
+    pub(super) is_new: bool,
     pub(crate) last_seq: Option<u64>,
     pub(crate) epoch: Option<u64>,
     /// It came back with what it had: no snapshot is owed when it is acknowledged as recovered.
@@ -56,9 +60,26 @@ impl View {
             && self.snapshots == 1
     }
 
+    /// Takes where the subscription begins from its acknowledgement: there its snapshot stands, and the first update follows it.
+    pub(super) fn begin_at(&mut self, epoch: Option<u64>, seq: Option<u64>) {
+        self.begun = epoch.zip(seq).filter(|_| self.last_seq.is_none());
+        self.is_new = true;
+    }
+
+    /// Whether the update at hand is the first since it was acknowledged.
+    pub(super) const fn is_first(&mut self) -> bool {
+        std::mem::replace(&mut self.is_new, false)
+    }
+
+    /// Whether a trade comes that is not the first of its market, instead of the snapshot that was to come before it.
+    pub(super) fn lacks_snapshot(&self, trade: &Element<'_>) -> bool {
+        self.wants_snapshot && self.snapshots == 0 && !self.told_gap && trade.trade_id > Some(1)
+    }
+
     /// Forgets what is behind: a snapshot is to come.
     pub(super) fn begin_again(&mut self) {
         self.snapshots = 0;
+        self.begun = None;
         self.last_seq = None;
         self.last_trade = None;
         self.told_gap = false;
@@ -96,12 +117,18 @@ impl View {
         if is_trade && element.merged.is_some() {
             return Err("merged trades".into());
         }
+        let begun = self.begun.take();
         if is_snapshot {
             (self.last_seq, self.epoch) = (Some(seq), epoch);
-            return epoch.map(drop).ok_or_else(|| "a snapshot without epoch".into());
+            let epoch = epoch.ok_or("a snapshot without epoch")?;
+            // A snapshot that was late because its reader was slow is of later. Each trade has the sequence of its own.
+            return match begun.filter(|begun| !is_trade && begun.0 == epoch && begun.1 > seq) {
+                Some((_, begun)) => Err(format!("a snapshot of {seq}, acknowledged at {begun}")),
+                None => Ok(()),
+            };
         }
         let prev = element.prev.ok_or("prev is missing")?;
-        if let Some(last) = self.last_seq {
+        if let Some(last) = self.last_seq.or_else(|| begun.map(|(_, seq)| seq)) {
             // A hole in trades is allowed when it is told: by a notice, or by trade_id to a plain client.
             let told = (is_trade && !ext) || std::mem::take(&mut self.told_gap);
             if prev != last && !told {

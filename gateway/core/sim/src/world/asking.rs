@@ -1,7 +1,7 @@
 //! What honest clients ask: subscriptions, their end, other terms, pauses, bandwidth, and to go on from where they stood.
 
 use fanout::ClientId;
-use model::Channel;
+use model::{Channel, INTERVALS_MIN};
 
 use super::World;
 use crate::client::SimClient;
@@ -32,17 +32,45 @@ impl World {
             return;
         }
         let key = self.pick_key();
-        let depth = [10, 25, 500][self.rng.below(3) as usize];
-        let snapshot = key.0 != Channel::Trade || self.rng.one_in(2);
+        let (depth, snapshot) = self.pick_variant(key.0);
         let Some(client) = self.clients.pick(&mut self.rng) else { return };
         if !client.is_open() || client.oracle.views.contains_key(&key) {
             return;
         }
+        let id = client.id;
+        self.subscribe(id, key, depth, snapshot);
+    }
+
+    /// Depth of a book, and whether a snapshot is wanted.
+    fn pick_variant(&mut self, channel: Channel) -> (usize, bool) {
+        let depths = self.scenario.depths;
+        let depth = depths[self.rng.below(depths.len() as u64) as usize];
+        (depth, channel != Channel::Trade || self.rng.one_in(2))
+    }
+
+    fn subscribe(&mut self, id: ClientId, key: Key, depth: usize, snapshot: bool) {
+        let Some(client) = self.clients.find(id) else { return };
         client.oracle.expect(key, depth, snapshot);
-        let (id, ext) = (client.id, client.oracle.ext);
+        let ext = client.oracle.ext;
         let terms = if ext { self.terms(key.0) } else { String::new() };
         let params = format!("{},\"snapshot\":{snapshot}{terms}", params(key, depth));
         self.request(id, format!(r#"{{"method":"subscribe","params":{{{params}}}}}"#));
+    }
+
+    /// A client that has it unsubscribes, another one subscribes; who is owed many answers waits for them.
+    pub(super) fn churn_somebody(&mut self) {
+        const OWED_MAX: usize = 8;
+        let key = self.pick_key();
+        let (depth, snapshot) = self.pick_variant(key.0);
+        let Some(client) = self.clients.pick(&mut self.rng) else { return };
+        if !client.is_open() || client.oracle.owed() >= OWED_MAX {
+            return;
+        }
+        let id = client.id;
+        match client.oracle.views.get(&key) {
+            None => self.subscribe(id, key, depth, snapshot),
+            Some(_) => self.unsubscribe(id, key),
+        }
     }
 
     /// Terms that fit a channel, often none.
@@ -142,25 +170,40 @@ impl World {
     pub(super) fn unsubscribe_somebody(&mut self) {
         let nth = self.rng.below(4) as usize;
         let Some(client) = self.clients.pick(&mut self.rng) else { return };
-        let open = client.is_open();
-        let Some((&key, view)) = client.oracle.views.iter_mut().nth(nth) else { return };
-        if !open || std::mem::replace(&mut view.leaving, true) {
+        let (id, open) = (client.id, client.is_open());
+        let Some((&key, _)) = client.oracle.views.iter().nth(nth) else { return };
+        if open {
+            self.unsubscribe(id, key);
+        }
+    }
+
+    /// Unsubscribes once; the answer may be long in coming.
+    fn unsubscribe(&mut self, id: ClientId, key: Key) {
+        let Some(view) = self.clients.find(id).and_then(|client| client.oracle.views.get_mut(&key)) else {
+            return;
+        };
+        if std::mem::replace(&mut view.leaving, true) {
             return;
         }
-        let id = client.id;
-        let symbol = Oracle::symbol(key.1);
-        let params = format!(r#""channel":"{}","symbol":["{symbol}"]"#, key.0.name());
+        let params = params(key, view.depth);
         self.request(id, format!(r#"{{"method":"unsubscribe","params":{{{params}}},"req_id":1}}"#));
     }
 }
 
-/// The parameters that name a stream: channel, symbol, and variant.
+/// The parameters that name a stream: channel, symbol, and variant. Tickers and candles have theirs by the symbol, so that a key
+/// is one stream: the first symbols have the same, those that only some worlds have all others.
 pub(super) fn params((channel, symbol): Key, depth: usize) -> String {
-    let (name, symbol) = (channel.name(), Oracle::symbol(symbol));
+    const ALIKE: usize = 3;
+    let name = channel.name();
     let variant = match channel {
         Channel::Book => format!(",\"depth\":{depth}"),
-        Channel::Ticker => ",\"event_trigger\":\"bbo\"".to_owned(),
+        Channel::Ticker if symbol < ALIKE => ",\"event_trigger\":\"bbo\"".to_owned(),
+        Channel::Ohlc => {
+            let interval = INTERVALS_MIN[(symbol + 1).saturating_sub(ALIKE) % INTERVALS_MIN.len()];
+            format!(",\"interval\":{interval}")
+        }
         _ => String::new(),
     };
+    let symbol = Oracle::symbol(symbol);
     format!(r#""channel":"{name}","symbol":["{symbol}"]{variant}"#)
 }

@@ -8,9 +8,6 @@ use super::World;
 use crate::client::{Sent, SimClient};
 use crate::oracle::{Key, View};
 
-/// Longest frame of these worlds: a snapshot of a book of 25.
-const FRAME_BYTES_MAX: usize = 8_192;
-
 impl World {
     /// Per channel the counts add up, and nobody was told of more losses than were counted.
     pub(super) fn check_counts(&self) -> Result<(), String> {
@@ -28,7 +25,8 @@ impl World {
 
     /// Bytes held for a client have a limit, whatever its lag: its answers, one turn's batch, the rest of one frame.
     pub(super) fn check_held_bytes(&self) -> Result<(), String> {
-        let max = self.limits.control_bytes_max + self.limits.write_bytes_max + FRAME_BYTES_MAX;
+        let limits = &self.limits;
+        let max = limits.control_bytes_max + limits.write_bytes_max + self.scenario.frame_bytes_max;
         match self.hub.clients(self.now()).iter().find(|client| client.held_bytes > max) {
             None => Ok(()),
             Some(client) => {
@@ -118,10 +116,19 @@ impl World {
             }
         }
         self.check_books()?;
-        let ext = self.clients.iter().filter(|one| one.oracle.ext);
-        let missed: u64 = ext.map(|one| one.oracle.trades_missed).sum();
-        let untold = if self.scenario.feed_trouble == 0 { missed } else { 0 };
-        if untold > 0 { Err(format!("{untold} trades are missing and nobody was told")) } else { Ok(()) }
+        if self.scenario.feed_trouble > 0 {
+            // What the feed lost is missing, and nobody can tell.
+            return Ok(());
+        }
+        let ext = self.clients.iter().filter(|one| one.oracle.ext).map(|one| &one.oracle);
+        let (trades, snapshots) = ext.fold((0, 0), |(trades, snapshots), one| {
+            (trades + one.trades_missed, snapshots + one.snapshots_missed)
+        });
+        match (trades, snapshots) {
+            (0, 0) => Ok(()),
+            (0, _) => Err(format!("{snapshots} subscriptions to trades began without their snapshot")),
+            _ => Err(format!("{trades} trades are missing and nobody was told")),
+        }
     }
 
     fn check_books(&self) -> Result<(), String> {
