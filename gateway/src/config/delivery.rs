@@ -29,13 +29,13 @@ pub struct ChannelConfig {
     /// Policies that may be chosen.
     pub policies: Vec<String>,
     /// Shortest interval between updates in milliseconds; 0 is as fast as the client reads.
-    pub interval_ms_min: u64,
+    pub interval_ms_min: u32,
     /// Longest interval between updates in milliseconds.
-    pub interval_ms_max: u64,
+    pub interval_ms_max: u32,
     /// Longest lag that the policy `disconnect` may tolerate, in milliseconds; also its default.
-    pub max_lag_ms: u64,
+    pub max_lag_ms: u32,
     /// Most entries of lag that the policy `disconnect` may tolerate; also its default.
-    pub max_lag_entries: u64,
+    pub max_lag_entries: u32,
 }
 
 impl Default for DeliveryConfig {

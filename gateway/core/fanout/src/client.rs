@@ -3,7 +3,6 @@
 use model::{Channel, Epoch, Nanos, Sequence, StreamId};
 use wire::close::CloseCode;
 use wire::reply::Terms;
-use wire::request::ReqId;
 
 use crate::limits::Limits;
 use crate::planted::{self, Bug};
@@ -48,12 +47,7 @@ pub(crate) enum Mode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SubState {
     /// The engine was asked; the acknowledgement is still owed.
-    Subscribing {
-        req_id: Option<ReqId>,
-        time_in: Nanos,
-        /// Where the client stands already, by its own word.
-        resume: Option<(Epoch, Sequence)>,
-    },
+    Subscribing,
     /// It stands among the subscribers of its stream.
     Active,
     /// Its snapshot was never sent whole, or its cursor is out of reach; to be asked for when the socket drains.

@@ -288,6 +288,10 @@ impl Hub {
             Mode::Lagging => self.check_lag(id, now.wall),
             Mode::Live if client.heartbeats && quiet >= heartbeat => {
                 client.heartbeat_due = true;
+                if client.ranges.is_empty() {
+                    // An idle client keeps no room for what it does not get.
+                    client.ranges = Vec::new();
+                }
                 self.make_dirty(id);
             }
             Mode::Live => {}

@@ -8,6 +8,8 @@ use model::{
     WindowChange,
 };
 
+use wire::request::ReqId;
+
 use crate::batch::{Batch, Entry, EntryData, Join};
 use crate::client::ClientId;
 use crate::older::Older;
@@ -45,6 +47,23 @@ pub(crate) struct SubRef {
     pub(crate) sub: u32,
 }
 
+/// Who waits for an answer of the engine, and what it asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Waiter {
+    pub(crate) reader: SubRef,
+    /// The request that is to be acknowledged; none when it is synced again.
+    pub(crate) asked: Option<Asked>,
+}
+
+/// A subscription that is not acknowledged yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) req_id: Option<ReqId>,
+    pub(crate) time_in: Nanos,
+    /// Where the client stands already, by its own word.
+    pub(crate) resume: Option<(Epoch, Sequence)>,
+}
+
 /// A merged message that equal laggards share; valid while no entry is added.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Merged {
@@ -80,7 +99,7 @@ pub(crate) struct Stream {
     /// Who has a cursor only: paused, or with an interval of its own.
     pub(crate) held: Vec<SubRef>,
     /// Who gets the next answer of the engine.
-    pub(crate) waiting: Vec<SubRef>,
+    pub(crate) waiting: Vec<Waiter>,
     /// Whether the engine was told to publish it to this shard.
     pub(crate) active: bool,
     /// Since when nobody subscribes (monotonic).

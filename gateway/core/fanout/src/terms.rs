@@ -12,13 +12,13 @@ pub struct ChannelBounds {
     /// Policies that may be chosen.
     pub policies: Vec<Policy>,
     /// Shortest interval between updates, in milliseconds; a client that asks for less gets this.
-    pub interval_ms_min: u64,
+    pub interval_ms_min: u32,
     /// Longest interval between updates, in milliseconds.
-    pub interval_ms_max: u64,
+    pub interval_ms_max: u32,
     /// Longest lag that `disconnect` may tolerate, in milliseconds; also its default.
-    pub max_lag_ms: u64,
+    pub max_lag_ms: u32,
     /// Most entries of lag that `disconnect` may tolerate; also its default.
-    pub max_lag_entries: u64,
+    pub max_lag_entries: u32,
 }
 
 impl ChannelBounds {
@@ -99,22 +99,27 @@ impl TierBounds {
             let names: Vec<&str> = bounds.policies.iter().map(|one| one.name()).collect();
             return Err(names.join(", "));
         }
-        let up_to = |asked: Option<u64>, now: u64, max: u64| match asked {
+        let up_to = |asked: Option<u64>, now: u32, max: u32| match asked {
             None => now,
             // 0 asks for no limit of its own.
             Some(0) => max,
-            Some(asked) => asked.min(max),
+            Some(asked) => clamped(asked).min(max),
         };
         Ok(Terms {
             policy,
             interval_ms: asked
                 .interval_ms
-                .unwrap_or(terms.interval_ms)
+                .map_or(terms.interval_ms, clamped)
                 .clamp(bounds.interval_ms_min, bounds.interval_ms_max),
             max_lag_ms: up_to(asked.max_lag_ms, terms.max_lag_ms, bounds.max_lag_ms),
             max_lag_entries: up_to(asked.max_lag_entries, terms.max_lag_entries, bounds.max_lag_entries),
         })
     }
+}
+
+/// A number of a client, as far as it fits: what is beyond is brought inside the bounds anyway.
+fn clamped(asked: u64) -> u32 {
+    u32::try_from(asked).unwrap_or(u32::MAX)
 }
 
 /// The bandwidth of one connection: credit that grows with time and is spent by writes.

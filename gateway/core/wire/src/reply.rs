@@ -59,11 +59,25 @@ pub struct Terms {
     /// What becomes of entries that the client is too slow for.
     pub policy: Policy,
     /// At most one update per this many milliseconds; 0 is as fast as the client reads.
-    pub interval_ms: u64,
+    pub interval_ms: u32,
     /// With [`Policy::Disconnect`]: how old the oldest unsent entry may become, in milliseconds.
-    pub max_lag_ms: u64,
+    pub max_lag_ms: u32,
     /// With [`Policy::Disconnect`]: how many entries may be unsent.
-    pub max_lag_entries: u64,
+    pub max_lag_entries: u32,
+}
+
+impl Terms {
+    /// The interval as a span.
+    #[must_use]
+    pub const fn interval(&self) -> Nanos {
+        Nanos::from_millis(self.interval_ms as u64)
+    }
+
+    /// The longest lag as a span.
+    #[must_use]
+    pub const fn max_lag(&self) -> Nanos {
+        Nanos::from_millis(self.max_lag_ms as u64)
+    }
 }
 
 /// Why a well-formed request is refused for one symbol, or as a whole; the texts are the venue's own.
@@ -418,10 +432,10 @@ fn bool_key(key: &str, value: bool, out: &mut Vec<u8>) {
 /// Appends the terms in force; the limits of a lag only where they mean something.
 fn write_terms(terms: &Terms, out: &mut Vec<u8>) {
     text_key("policy", terms.policy.name(), out);
-    int_key("interval_ms", terms.interval_ms, out);
+    int_key("interval_ms", u64::from(terms.interval_ms), out);
     if terms.policy == Policy::Disconnect {
-        int_key("max_lag_ms", terms.max_lag_ms, out);
-        int_key("max_lag_entries", terms.max_lag_entries, out);
+        int_key("max_lag_ms", u64::from(terms.max_lag_ms), out);
+        int_key("max_lag_entries", u64::from(terms.max_lag_entries), out);
     }
 }
 

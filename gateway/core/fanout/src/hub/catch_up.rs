@@ -153,7 +153,7 @@ impl Hub {
             (sub.cursor, sub.cursor_seq, sub.cursor_epoch) = (mark.ordinal, mark.seq, mark.epoch);
             sub.told_stale &= !mark.told_fresh;
             if sub.terms.interval_ms > 0 && sub.due <= now {
-                let interval = Nanos::from_millis(sub.terms.interval_ms);
+                let interval = sub.terms.interval();
                 // The next one counts from when this one was due, so that the rate is exact; unless it is long past.
                 let next = sub.due + interval;
                 sub.due = if next > now { next } else { now + interval };

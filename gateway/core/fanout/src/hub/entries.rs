@@ -14,7 +14,7 @@ use crate::batch::{Batch, Entry, Item, Join};
 use crate::client::{ClientId, LogRange, Mode, SubState};
 use crate::limits::Limits;
 use crate::planted::{self, Bug};
-use crate::stream::{Stream, SubRef};
+use crate::stream::{Asked, Stream, SubRef, Waiter};
 
 impl Hub {
     /// Takes one turn of the engine. Costs one step per entry and subscriber that keeps up; writes nothing.
@@ -155,26 +155,27 @@ impl Hub {
         let stream = self.stream(join.stream);
         stream.stand_at(join);
         let waiting = std::mem::take(&mut stream.waiting);
-        for SubRef { client, sub } in waiting {
-            self.join_one(client, sub, join, batch, snapshot, now);
+        for waiter in waiting {
+            self.join_one(waiter, join, batch, snapshot, now);
         }
         self.note_idle(join.stream, now.mono);
     }
 
     /// Acknowledges one subscription, gives it the snapshot, and makes it a subscriber.
-    fn join_one(&mut self, id: ClientId, sub: u32, join: &Join, batch: &Batch, at: Option<u64>, now: Now) {
+    fn join_one(&mut self, waiter: Waiter, join: &Join, batch: &Batch, at: Option<u64>, now: Now) {
+        let Waiter { reader: SubRef { client: id, sub }, asked } = waiter;
         let Some((client, stream)) = self.client_and_stream(id, join.stream) else { return };
         let Some(one) = client.subs.get_mut(sub as usize) else { return };
         let state = std::mem::replace(&mut one.state, SubState::Active);
         let is_wanted = one.snapshot || state == SubState::Resyncing;
         (one.cursor, one.cursor_seq, one.cursor_epoch) = (stream.published, join.seq, join.epoch);
         one.due = now.mono;
-        let point = if let SubState::Subscribing { resume, .. } = state { resume } else { None };
+        let point = asked.and_then(|asked| asked.resume);
         let found = point.and_then(|(epoch, seq)| stream.locate(epoch, seq));
         let recovered = point.map(|_| found.is_some());
         let has_snapshot =
             (is_wanted || recovered == Some(false)) && join.snapshot.len > 0 && found.is_none();
-        if let SubState::Subscribing { req_id, time_in, .. } = state {
+        if let Some(Asked { req_id, time_in, .. }) = asked {
             let stamp = Stamp { time_in, time_out: now.wall, req_id };
             self.acknowledge(id, sub, join, recovered, stamp);
         } else if planted::is(Bug::AcknowledgedTwice) {
@@ -385,7 +386,7 @@ impl Hub {
         }
     }
 
-    pub(super) fn ask(&mut self, stream: StreamId, waiter: SubRef) {
+    pub(super) fn ask(&mut self, stream: StreamId, waiter: Waiter) {
         let one = self.stream(stream);
         one.waiting.push(waiter);
         // Somebody wants it again: it must not be left behind the question.
@@ -436,7 +437,8 @@ impl Hub {
             .take(room)
             .map(|(index, sub)| {
                 sub.state = SubState::Resyncing;
-                (sub.stream, SubRef { client: id, sub: index as u32 })
+                let reader = SubRef { client: id, sub: index as u32 };
+                (sub.stream, Waiter { reader, asked: None })
             })
             .collect();
         let has_more = unsynced.next().is_some();

@@ -136,7 +136,7 @@ impl Hub {
             let stream = self.streams.get(sub.stream.index())?.as_deref()?;
             let has_cursor = client.mode == Mode::Lagging || !sub.is_fed();
             let state = match sub.state {
-                SubState::Subscribing { .. } => "subscribing",
+                SubState::Subscribing => "subscribing",
                 SubState::Active => "active",
                 SubState::Unsynced => "unsynced",
                 SubState::Resyncing => "resyncing",

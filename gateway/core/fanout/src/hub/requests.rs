@@ -7,7 +7,7 @@ use wire::request::{self, ChannelParams, Method, Params, ReqId, Target};
 use super::{Hub, Now};
 use crate::client::{Client, ClientId, Mode, Sub, SubState};
 use crate::planted::{self, Bug};
-use crate::stream::{Stream, SubRef};
+use crate::stream::{Stream, SubRef, Waiter};
 
 /// What a request is answered with, whatever comes of it.
 #[derive(Clone, Copy)]
@@ -187,10 +187,14 @@ impl Hub {
         }
         let terms = terms.map_err(|policies| Refusal::Policy(&policies).to_string())?;
         let sub = client.subs.len() as u32;
+        if client.subs.len() == client.subs.capacity() {
+            // Most clients have one or a few for as long as they are there: no room on stock.
+            client.subs.reserve_exact(1 + client.subs.len() / 2);
+        }
         client.subs.push(Sub {
             stream: key.id(),
             slot: 0,
-            state: SubState::Subscribing { req_id: asked.req_id, time_in: asked.now.wall, resume },
+            state: SubState::Subscribing,
             terms,
             paused: false,
             told_stale: false,
@@ -201,7 +205,8 @@ impl Hub {
             cursor_seq: Default::default(),
             cursor_epoch: Default::default(),
         });
-        self.ask(key.id(), SubRef { client: id, sub });
+        let asked = crate::stream::Asked { req_id: asked.req_id, time_in: asked.now.wall, resume };
+        self.ask(key.id(), Waiter { reader: SubRef { client: id, sub }, asked: Some(asked) });
         Ok(())
     }
 
@@ -210,8 +215,11 @@ impl Hub {
         let position = client.subs.iter().position(|sub| is_same_subscription(sub.stream.into(), key));
         let Some(position) = position else { return Err(Refusal::NotFound.to_string()) };
         let sub = client.subs[position];
-        if let SubState::Subscribing { req_id, time_in, .. } = sub.state {
-            self.acknowledge_before_end(id, &sub, Stamp { time_in, time_out: asked.now.wall, req_id });
+        let waiting = &self.stream(sub.stream).waiting;
+        let mine = waiting.iter().find(|waiter| waiter.reader == SubRef { client: id, sub: position as u32 });
+        if let Some(first) = mine.and_then(|waiter| waiter.asked) {
+            let stamp = Stamp { time_in: first.time_in, time_out: asked.now.wall, req_id: first.req_id };
+            self.acknowledge_before_end(id, &sub, stamp);
         }
         // What was fanned out to it comes before the acknowledgement, nothing after it.
         self.hand_over_ranges(id);
@@ -275,7 +283,7 @@ impl Hub {
             self.remove_subscriber(id, position as u32, sub.stream);
         } else {
             let waiter = SubRef { client: id, sub: position as u32 };
-            self.stream(sub.stream).waiting.retain(|&one| one != waiter);
+            self.stream(sub.stream).waiting.retain(|one| one.reader != waiter);
         }
         self.note_idle(sub.stream, now);
         let Some(client) = self.client(id) else { return };
@@ -293,8 +301,8 @@ impl Hub {
             let place = if moved.is_fed() { &mut stream.subscribers } else { &mut stream.held };
             place[moved.slot as usize].sub = sub;
         }
-        for waiter in stream.waiting.iter_mut().filter(|waiter| **waiter == old) {
-            waiter.sub = sub;
+        for waiter in stream.waiting.iter_mut().filter(|waiter| waiter.reader == old) {
+            waiter.reader.sub = sub;
         }
     }
 

@@ -121,9 +121,9 @@ impl Hub {
             let limited =
                 sub.terms.policy == Policy::Disconnect && sub.state == SubState::Active && !sub.paused;
             limited
-                && (stream.published - sub.cursor > sub.terms.max_lag_entries
+                && (stream.published - sub.cursor > u64::from(sub.terms.max_lag_entries)
                     || (stream.published > sub.cursor && planted::is(Bug::DisconnectHasty))
-                    || stream.lag_age(sub.cursor, wall) > Nanos::from_millis(sub.terms.max_lag_ms))
+                    || stream.lag_age(sub.cursor, wall) > sub.terms.max_lag())
         });
         if over && client.mode == Mode::Lagging {
             self.close(id, CloseCode::SlowConsumer, "lag limit of the disconnect policy");

@@ -372,11 +372,9 @@ fn first_alone<'a>(client: &'a Client, limits: &Limits) -> Option<&'a LogRange> 
     }
 }
 
-/// Empties a buffer, and gives its room back when that is large.
+/// Empties a buffer, and gives its room back: answers are rare, and a client that only listens needs none.
 pub(super) fn release(buffer: &mut Vec<u8>) {
-    const KEPT_BYTES: usize = 512;
-    buffer.clear();
-    buffer.shrink_to(KEPT_BYTES);
+    *buffer = Vec::new();
 }
 
 /// Length of the server frame at the beginning of some bytes, header included.

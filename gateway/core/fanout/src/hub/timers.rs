@@ -54,7 +54,7 @@ impl Hub {
             self.make_dirty(id);
         } else {
             // Nothing came: look again after an interval. Whoever is late by then is late by at most that.
-            sub.due = now + Nanos::from_millis(sub.terms.interval_ms);
+            sub.due = now + sub.terms.interval();
             let due = sub.due;
             self.timers.push(due, id, Some(key));
         }
