@@ -9,18 +9,17 @@ use std::time::Duration;
 use std::{io, thread};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use fanout::{Item, LatencyHistogram};
+use fanout::LatencyHistogram;
 use market::{Market, MarketLimits, MarketStats, Output};
-use model::{Event, EventBatch, EventBody, FeedStatus, InstrumentId, Level, Nanos, StreamId};
+use model::{Event, EventBatch, EventBody, FeedStatus, InstrumentId, Level, Nanos, PairStatus, StreamId};
 use parking_lot::RwLock;
 use tokio::sync::oneshot;
-use wire::feed::FeedRequest;
 
 use crate::clock::Clock;
 use crate::feed::{FeedLanes, FeedLoss, FeedMessage, FeedRefusals};
 use crate::lane::ShardLane;
 use crate::reference::Reference;
-use publish::Publisher;
+use publish::{News, Publisher};
 
 /// Requests that wait for the engine. Shards keep what does not fit and try again in their next turn.
 const REQUESTS_MAX: usize = 16_384;
@@ -131,7 +130,6 @@ pub fn spawn(
         reference,
         clock,
         stats: EngineStats::default(),
-        told_status: FeedStatus::Maintenance,
     };
     let thread = thread::Builder::new().name("engine".into()).spawn(move || engine.run())?;
     Ok((EngineHandle { requests: sender }, thread))
@@ -151,8 +149,6 @@ struct Engine {
     reference: Arc<RwLock<Reference>>,
     clock: Clock,
     stats: EngineStats,
-    /// The system status that clients were told last.
-    told_status: FeedStatus,
 }
 
 impl Engine {
@@ -266,53 +262,31 @@ impl Engine {
 
     fn drain_outputs(&mut self) {
         while let Some(output) = self.market.poll_output() {
-            match output {
-                Output::Book { instrument, seq, epoch, ts_event } => {
-                    self.publisher.book(instrument, seq, epoch, ts_event, &self.market);
-                }
-                Output::Bbo { instrument, seq, epoch, ts_event } => {
-                    self.publisher.bbo(instrument, seq, epoch, ts_event, &self.market);
-                }
-                Output::Trade { instrument, seq, epoch, trade } => {
-                    self.publisher.trade(instrument, seq, epoch, &trade, &self.market);
-                }
-                Output::Instrument(id) => self.tell_pair(id),
-                Output::Stale { instrument, reason } => {
-                    tracing::debug!(instrument = instrument.0, reason = reason.name(), "stale");
-                    self.tell_pair(instrument);
-                    self.publisher.tell(&Item::Stale(instrument, true));
-                }
-                Output::Fresh { instrument } => {
-                    self.tell_pair(instrument);
-                    self.publisher.tell(&Item::Stale(instrument, false));
-                }
-                Output::Status(_) => self.tell_status(),
-                Output::Ask(id) => self.ask_feed(id),
+            if let Output::Stale { instrument, reason } = output {
+                tracing::debug!(instrument = instrument.0, reason = reason.name(), "stale");
+            }
+            match self.publisher.handle_output(output, &self.market) {
+                None => {}
+                Some(News::Pair(id, status)) => self.refer(id, status),
+                Some(News::Status) => self.tell_status(),
+                // A question that does not fit is asked again by the market's time-out.
+                Some(News::Ask(request)) => drop(self.feed.requests.try_send(request)),
             }
         }
     }
 
-    fn ask_feed(&self, id: Option<InstrumentId>) {
-        let symbol = id.and_then(|id| self.market.instrument(id)).map(|one| one.symbol.clone());
-        // A question that does not fit is asked again by the market's time-out.
-        let _ = self.feed.requests.try_send(FeedRequest::Snapshot(symbol));
-    }
-
-    /// Tells shards and HTTP what an instrument is now.
-    fn tell_pair(&mut self, id: InstrumentId) {
-        let Some(instrument) = self.market.instrument(id).cloned() else { return };
-        let status = publish::told_status(&instrument, self.market.is_stale(id));
-        self.reference.write().set(id, Arc::clone(&instrument), status);
-        self.publisher.pair(id, &instrument, status);
+    /// Tells HTTP what an instrument is now.
+    fn refer(&self, id: InstrumentId, status: PairStatus) {
+        if let Some(instrument) = self.market.instrument(id) {
+            self.reference.write().set(id, Arc::clone(instrument), status);
+        }
     }
 
     /// Tells clients the state of the venue; without a connection that is maintenance.
     fn tell_status(&mut self) {
         let status = if self.stats.feed_connected { self.market.status() } else { FeedStatus::Maintenance };
-        if status != self.told_status {
-            self.told_status = status;
+        if self.publisher.status(status) {
             self.reference.write().status = status;
-            self.publisher.tell(&Item::Status(status));
         }
     }
 

@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use fanout::planted::{self, Bug};
 use fanout::{Batch, ChangeSpan, Entry, EntryData, FrameSpan, Item, Join};
-use market::Market;
+use market::{Market, Output};
 use model::{
-    Channel, DEPTHS, Epoch, INTERVALS_MIN, Instrument, InstrumentId, Level, Nanos, PairStatus, Sequence,
-    Side, StreamId, StreamKey, Trade, Trigger, WindowChange, WindowDelta,
+    Channel, DEPTHS, Epoch, FeedStatus, INTERVALS_MIN, Instrument, InstrumentId, Level, Nanos, PairStatus,
+    Sequence, Side, StreamId, StreamKey, Trade, Trigger, WindowChange, WindowDelta,
 };
 use wire::checksum::checksum;
+use wire::feed::FeedRequest;
 use wire::update::{self, Link};
 use wire::ws::{Opcode, write_frame};
 
@@ -28,6 +29,17 @@ struct StreamState {
     last: Sequence,
 }
 
+/// What an output of the market leaves to its owner, beside what was published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// The shards were told of an instrument; this is its status now.
+    Pair(InstrumentId, PairStatus),
+    /// The venue's state may have changed: see [`Publisher::status`].
+    Status,
+    /// The feed is to be asked.
+    Ask(FeedRequest),
+}
+
 /// The engine's side of all streams.
 #[derive(Debug)]
 pub struct Publisher<Lane> {
@@ -36,6 +48,8 @@ pub struct Publisher<Lane> {
     streams: Vec<StreamState>,
     /// Entries published by channel.
     published: [u64; Channel::ALL.len()],
+    /// The venue's state that shards were told last.
+    status: FeedStatus,
     payload: Vec<u8>,
     frame: Vec<u8>,
     delta: WindowDelta,
@@ -53,6 +67,7 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
             lanes,
             streams: Vec::new(),
             published: [0; Channel::ALL.len()],
+            status: FeedStatus::Maintenance,
             payload: Vec::new(),
             frame: Vec::new(),
             delta: WindowDelta::default(),
@@ -70,8 +85,44 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
         self.published
     }
 
+    /// Publishes an output of the market and says what its owner has to do beside that.
+    pub fn handle_output(&mut self, output: Output, market: &Market) -> Option<News> {
+        match output {
+            Output::Book { instrument, seq, epoch, ts_event } => {
+                self.book(instrument, seq, epoch, ts_event, market);
+                None
+            }
+            Output::Bbo { instrument, seq, epoch, ts_event } => {
+                self.bbo(instrument, seq, epoch, ts_event, market);
+                None
+            }
+            Output::Trade { instrument, seq, epoch, trade } => {
+                self.trade(instrument, seq, epoch, &trade, market);
+                None
+            }
+            Output::Instrument(id) => self.pair(id, market),
+            Output::Stale { instrument, .. } => self.staleness(instrument, true, market),
+            Output::Fresh { instrument } => self.staleness(instrument, false, market),
+            Output::Status(_) => Some(News::Status),
+            Output::Ask(id) => {
+                let symbol = id.and_then(|id| market.instrument(id)).map(|one| one.symbol.clone());
+                Some(News::Ask(FeedRequest::Snapshot(symbol)))
+            }
+        }
+    }
+
+    /// Tells every shard the venue's state; `false` when that is what they know.
+    pub fn status(&mut self, status: FeedStatus) -> bool {
+        let is_news = status != self.status;
+        if is_news {
+            self.status = status;
+            self.tell(&Item::Status(status));
+        }
+        is_news
+    }
+
     /// Tells every shard.
-    pub fn tell(&mut self, item: &Item) {
+    fn tell(&mut self, item: &Item) {
         for lane in &mut self.lanes {
             lane.as_mut().items.push(item.clone());
         }
@@ -95,7 +146,7 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
     }
 
     /// A book changed: one entry per depth in use whose window it touches.
-    pub fn book(&mut self, id: InstrumentId, seq: Sequence, epoch: Epoch, ts_event: Nanos, market: &Market) {
+    fn book(&mut self, id: InstrumentId, seq: Sequence, epoch: Epoch, ts_event: Nanos, market: &Market) {
         let Some(instrument) = market.instrument(id) else { return };
         let Some(book) = market.book(id) else { return };
         let mut sum = None;
@@ -121,7 +172,7 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
     }
 
     /// The best bid or ask changed.
-    pub fn bbo(&mut self, id: InstrumentId, seq: Sequence, epoch: Epoch, ts_event: Nanos, market: &Market) {
+    fn bbo(&mut self, id: InstrumentId, seq: Sequence, epoch: Epoch, ts_event: Nanos, market: &Market) {
         self.ticker(id, Trigger::Bbo, seq, epoch, ts_event, market);
     }
 
@@ -145,7 +196,7 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
     }
 
     /// A trade: the trade itself, the ticker, and the running candle of each interval in use.
-    pub fn trade(&mut self, id: InstrumentId, seq: Sequence, epoch: Epoch, trade: &Trade, market: &Market) {
+    fn trade(&mut self, id: InstrumentId, seq: Sequence, epoch: Epoch, trade: &Trade, market: &Market) {
         let Some(instrument) = market.instrument(id) else { return };
         let key = StreamKey::Trade(id);
         if let Some(link) = self.link(key, epoch, seq) {
@@ -165,14 +216,24 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
         }
     }
 
+    /// The data of an instrument became stale, or fresh again.
+    fn staleness(&mut self, id: InstrumentId, stale: bool, market: &Market) -> Option<News> {
+        let news = self.pair(id, market);
+        self.tell(&Item::Stale(id, stale));
+        news
+    }
+
     /// An instrument changed: every shard keeps it, and who takes the instrument channel is told.
-    pub fn pair(&mut self, id: InstrumentId, instrument: &Arc<Instrument>, status: PairStatus) {
+    fn pair(&mut self, id: InstrumentId, market: &Market) -> Option<News> {
+        let instrument = market.instrument(id)?;
+        let status = told_status(instrument, market.is_stale(id));
         self.tell(&Item::Pair(id, Arc::clone(instrument), status));
         if let Some(state) = self.state(StreamKey::Instruments) {
             self.payload.clear();
             update::instruments("update", std::iter::once((&**instrument, status)), &mut self.payload);
             self.entry(StreamKey::Instruments, state.epoch, state.last.next(), Nanos(0), EntryData::Pair(id));
         }
+        Some(News::Pair(id, status))
     }
 
     /// Frames the payload and copies the entry to the lanes of the shards that want it.
@@ -279,8 +340,7 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
 }
 
 /// The status that clients are told: data that is stale is data of a halted market.
-#[must_use]
-pub fn told_status(instrument: &Instrument, stale: bool) -> PairStatus {
+fn told_status(instrument: &Instrument, stale: bool) -> PairStatus {
     if stale { PairStatus::Maintenance } else { instrument.status }
 }
 

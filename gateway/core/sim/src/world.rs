@@ -8,10 +8,10 @@ mod lying;
 
 use std::fmt;
 
-use fanout::{Batch, ClientId, Hub, Item, Limits, Now, Output, TierBounds};
-use market::{Market, MarketLimits, Output as MarketOutput};
-use model::{EventBatch, Instrument, InstrumentId, Nanos};
-use publish::{Publisher, told_status};
+use fanout::{Batch, ClientId, Hub, Limits, Now, Output, TierBounds};
+use market::{Market, MarketLimits};
+use model::{EventBatch, Instrument, Nanos};
+use publish::{News, Publisher};
 use wire::feed::{FeedDecoder, FeedRequest};
 
 use crate::client::{Clients, Sent, SimClient, Sockets, Temper};
@@ -318,39 +318,11 @@ impl World {
         }
     }
 
-    /// What the engine does with the outputs of the market.
     fn drain_market(&mut self) {
         while let Some(output) = self.market.poll_output() {
-            let market = &self.market;
-            match output {
-                MarketOutput::Book { instrument, seq, epoch, ts_event } => {
-                    self.publisher.book(instrument, seq, epoch, ts_event, market);
-                }
-                MarketOutput::Bbo { instrument, seq, epoch, ts_event } => {
-                    self.publisher.bbo(instrument, seq, epoch, ts_event, market);
-                }
-                MarketOutput::Trade { instrument, seq, epoch, trade } => {
-                    self.publisher.trade(instrument, seq, epoch, &trade, market);
-                }
-                MarketOutput::Instrument(id) => self.tell_pair(id),
-                MarketOutput::Stale { instrument: id, .. } | MarketOutput::Fresh { instrument: id } => {
-                    let stale = market.is_stale(id);
-                    self.tell_pair(id);
-                    self.publisher.tell(&Item::Stale(id, stale));
-                }
-                MarketOutput::Status(_) => {}
-                MarketOutput::Ask(id) => {
-                    let symbol = id.and_then(|id| market.instrument(id)).map(|one| one.symbol.clone());
-                    self.asks.push(FeedRequest::Snapshot(symbol));
-                }
+            if let Some(News::Ask(request)) = self.publisher.handle_output(output, &self.market) {
+                self.asks.push(request);
             }
-        }
-    }
-
-    fn tell_pair(&mut self, id: InstrumentId) {
-        if let Some(one) = self.market.instrument(id) {
-            let status = told_status(one, self.market.is_stale(id));
-            self.publisher.pair(id, &one.clone(), status);
         }
     }
 
