@@ -14,7 +14,7 @@ use model::{EventBatch, InstrumentId, Level, Nanos, Side, StreamId, StreamKey};
 use publish::Publisher;
 use wire::feed::FeedDecoder;
 use wire::update::{self, Link};
-use wire::ws::{Opcode, write_frame};
+use wire::ws::write_text_frame;
 
 fn main() {
     divan::main();
@@ -146,7 +146,7 @@ fn line_to_frames(bencher: Bencher<'_, '_>, depths: usize) {
     );
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 1000)]
 fn checksum_of_a_book(bencher: Bencher<'_, '_>) {
     let engine = Engine::begin(&Tape::record(), 0);
     let instrument = engine.market.instrument(InstrumentId(0)).expect("it was announced");
@@ -155,7 +155,7 @@ fn checksum_of_a_book(bencher: Bencher<'_, '_>) {
 }
 
 /// One update of two levels with its frame header.
-#[divan::bench]
+#[divan::bench(sample_size = 1000)]
 fn encode_an_update(bencher: Bencher<'_, '_>) {
     let engine = Engine::begin(&Tape::record(), 0);
     let instrument = engine.market.instrument(InstrumentId(0)).expect("it was announced");
@@ -164,13 +164,13 @@ fn encode_an_update(bencher: Bencher<'_, '_>) {
         (book.top(Side::Bid, 1).collect(), book.top(Side::Ask, 1).collect());
     let (_, seq) = engine.market.head(InstrumentId(0));
     let link = Link::Next { seq, prev: model::Sequence(seq.0 - 1), epoch: None, merged: 1 };
-    let (mut payload, mut frame) = (Vec::new(), Vec::new());
+    let mut frame = Vec::new();
     bencher.bench_local(|| {
-        payload.clear();
         frame.clear();
         let (bids, asks) = (bids.iter().copied(), asks.iter().copied());
-        update::book(instrument, bids, asks, 3_310_070_434, START, link, &mut payload);
-        write_frame(Opcode::Text, &payload, &mut frame);
+        write_text_frame(&mut frame, |out| {
+            update::book(instrument, bids, asks, 3_310_070_434, START, link, out)
+        });
         black_box(frame.len())
     });
 }

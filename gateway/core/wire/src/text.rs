@@ -4,35 +4,47 @@ use model::Nanos;
 
 /// Appends `2026-01-31T23:59:59.123456Z`, without quotes.
 pub fn write_time_micros(at: Nanos, out: &mut Vec<u8>) {
-    write_seconds(at, out);
-    write_padded((at.0 % 1_000_000_000 / 1_000) as u32, 6, out);
-    out.push(b'Z');
+    let mut text = *b"0000-00-00T00:00:00.000000Z";
+    put_seconds(at, &mut text);
+    let micros = (at.0 % 1_000_000_000 / 1_000) as u32;
+    put_pairs(&mut text[20..26], micros);
+    out.extend_from_slice(&text);
 }
 
 /// Appends `2026-01-31T23:59:59.123456789Z`, without quotes.
 pub fn write_time_nanos(at: Nanos, out: &mut Vec<u8>) {
-    write_seconds(at, out);
-    write_padded((at.0 % 1_000_000_000) as u32, 9, out);
-    out.push(b'Z');
+    let mut text = *b"0000-00-00T00:00:00.000000000Z";
+    put_seconds(at, &mut text);
+    let nanos = (at.0 % 1_000_000_000) as u32;
+    put_pairs(&mut text[20..28], nanos / 10);
+    text[28] += (nanos % 10) as u8;
+    out.extend_from_slice(&text);
 }
 
-/// Appends `2026-01-31T23:59:59.`.
-fn write_seconds(at: Nanos, out: &mut Vec<u8>) {
+/// Fills in all that stands before the dot.
+fn put_seconds(at: Nanos, text: &mut [u8]) {
     let seconds = at.0 / 1_000_000_000;
     let (year, month, day) = civil_from_days(seconds / 86_400);
     let in_day = (seconds % 86_400) as u32;
-    write_padded(year, 4, out);
-    out.push(b'-');
-    write_padded(month, 2, out);
-    out.push(b'-');
-    write_padded(day, 2, out);
-    out.push(b'T');
-    write_padded(in_day / 3_600, 2, out);
-    out.push(b':');
-    write_padded(in_day / 60 % 60, 2, out);
-    out.push(b':');
-    write_padded(in_day % 60, 2, out);
-    out.push(b'.');
+    put_pairs(&mut text[..4], year);
+    put_pairs(&mut text[5..7], month);
+    put_pairs(&mut text[8..10], day);
+    put_pairs(&mut text[11..13], in_day / 3_600);
+    put_pairs(&mut text[14..16], in_day / 60 % 60);
+    put_pairs(&mut text[17..19], in_day % 60);
+}
+
+/// Fills a field of an even width with a padded number.
+fn put_pairs(field: &mut [u8], mut n: u32) {
+    for pair in field.rchunks_exact_mut(2) {
+        pair.copy_from_slice(&digit_pair((n % 100) as u8));
+        n /= 100;
+    }
+}
+
+/// The two digits of a number below 100.
+const fn digit_pair(n: u8) -> [u8; 2] {
+    [b'0' + n / 10, b'0' + n % 10]
 }
 
 /// Year, month and day of a number of days since 1970-01-01, by counting in eras of 400 years that begin in March.
@@ -47,15 +59,6 @@ fn civil_from_days(days: u64) -> (u32, u32, u32) {
     let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     (year as u32, month as u32, day as u32)
-}
-
-fn write_padded(mut n: u32, width: usize, out: &mut Vec<u8>) {
-    let start = out.len();
-    out.resize(start + width, b'0');
-    for digit in out[start..].iter_mut().rev() {
-        *digit = b'0' + (n % 10) as u8;
-        n /= 10;
-    }
 }
 
 /// Appends an integer.
