@@ -16,7 +16,7 @@ use wire::ws::ReadLimits;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::{self, EngineHandle, EngineRequest};
-use crate::http::{PublicState, serve_admin, serve_public};
+use crate::http::{PublicState, serve_admin, serve_public, tune};
 use crate::metrics::Metrics;
 use crate::reference::Reference;
 use crate::shard::{self, ShardHandle, ShardInput, ShardSettings};
@@ -64,8 +64,8 @@ impl App {
     /// When an address or a thread is not to be had.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let clock = Clock::default();
-        let public = listen("public.listen", config.public.listen)?;
-        let admin = listen("admin.listen", config.admin.listen)?;
+        let public = listen("public.listen", config.public.listen, |socket| tune(socket, &config.public))?;
+        let admin = listen("admin.listen", config.admin.listen, |_| Ok(()))?;
         let (public_address, admin_address) = (public.local_addr()?, admin.local_addr()?);
         let stopping = Arc::new(AtomicBool::new(false));
         let reference = Arc::new(RwLock::new(Reference::default()));
@@ -117,7 +117,11 @@ fn join(thread: JoinHandle<()>) {
     }
 }
 
-fn listen(setting: &'static str, address: SocketAddr) -> Result<net::TcpListener, StartError> {
+fn listen(
+    setting: &'static str,
+    address: SocketAddr,
+    tune: impl Fn(&socket2::Socket) -> io::Result<()>,
+) -> Result<net::TcpListener, StartError> {
     let bind = || {
         // The queue of connections not yet accepted: a storm of reconnects comes within one round trip.
         const BACKLOG: i32 = 4_096;
@@ -125,6 +129,7 @@ fn listen(setting: &'static str, address: SocketAddr) -> Result<net::TcpListener
             socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
+        tune(&socket)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         Ok(socket.into())

@@ -213,6 +213,7 @@ impl Shard {
             self.work();
             if self.clock.mono() >= next_tick {
                 next_tick = self.clock.mono() + Nanos(u64::try_from(TICK.as_nanos()).unwrap_or(0));
+                self.sockets.handle_tick();
                 self.hub.handle_timeout(self.clock.now());
                 self.drain_outputs();
             }
