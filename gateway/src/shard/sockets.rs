@@ -45,6 +45,8 @@ pub(super) struct Sockets {
     /// Octets that came behind an opening request, until their client is read for the first time.
     leftovers: Vec<(ClientId, Vec<u8>)>,
     buffer: Vec<u8>,
+    /// Bytes read so far.
+    read_bytes: u64,
 }
 
 impl Sockets {
@@ -57,11 +59,17 @@ impl Sockets {
             unread: Vec::new(),
             leftovers: Vec::new(),
             buffer: vec![0; READ_BYTES],
+            read_bytes: 0,
         }
     }
 
     pub(super) fn peer(&self, id: ClientId) -> Option<SocketAddr> {
         self.sockets.get(id.0 as usize)?.as_ref()?.stream.peer_addr().ok()
+    }
+
+    /// Bytes that clients sent.
+    pub(super) const fn read_bytes(&self) -> u64 {
+        self.read_bytes
     }
 
     pub(super) const fn is_empty(&self) -> bool {
@@ -114,7 +122,9 @@ impl Sockets {
             }
         }
         for _ in 0..READS_PER_TURN {
-            match socket.stream.read(&mut self.buffer) {
+            let read = socket.stream.read(&mut self.buffer);
+            self.read_bytes += *read.as_ref().unwrap_or(&0) as u64;
+            match read {
                 Ok(0) => return ReadOutcome::Gone,
                 Ok(_) if socket.deaf => {}
                 Ok(len) => {
