@@ -10,11 +10,12 @@ use std::{io, thread};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use fanout::LatencyHistogram;
-use market::{Market, MarketLimits, MarketStats, Output};
+use market::{Market, MarketLimits, MarketStats, Output, StaleReason};
 use model::{Event, EventBatch, EventBody, FeedStatus, InstrumentId, Level, Nanos, PairStatus, StreamId};
 use parking_lot::RwLock;
 use tokio::sync::oneshot;
 
+use crate::busy::{LoopStats, LoopWatch};
 use crate::clock::Clock;
 use crate::feed::{FeedLanes, FeedLoss, FeedMessage, FeedRefusals};
 use crate::lane::ShardLane;
@@ -22,7 +23,7 @@ use crate::reference::Reference;
 use publish::{News, Publisher};
 
 /// Requests that wait for the engine. Shards keep what does not fit and try again in their next turn.
-const REQUESTS_MAX: usize = 16_384;
+pub(crate) const REQUESTS_MAX: usize = 16_384;
 
 /// Most requests handled between two batches of the feed: a flood of subscribers must not stop the market.
 const REQUESTS_PER_TURN: usize = 256;
@@ -91,6 +92,18 @@ pub struct EngineStats {
     pub instruments: usize,
     /// Instruments whose data is stale.
     pub instruments_stale: usize,
+    /// Times that an instrument became stale, in the order of [`StaleReason::ALL`].
+    pub went_stale: [u64; StaleReason::ALL.len()],
+    /// How long there has been at least one stale instrument; 0 without one.
+    pub stale_for: Nanos,
+    /// Since the last line of the feed, or since the start.
+    pub feed_silence: Nanos,
+    /// Batches of the feed that wait.
+    pub feed_waiting: u64,
+    /// Requests that wait.
+    pub requests_waiting: u64,
+    /// How busy the thread is.
+    pub turns: LoopStats,
     /// Entries published by channel, in the order of `Channel::ALL`.
     pub published: [u64; model::Channel::ALL.len()],
     /// Snapshots encoded.
@@ -128,8 +141,11 @@ pub fn spawn(
         feed,
         requests,
         reference,
-        clock,
         stats: EngineStats::default(),
+        watch: LoopWatch::new(clock.mono()),
+        last_line: clock.mono(),
+        stale_since: None,
+        clock,
     };
     let thread = thread::Builder::new().name("engine".into()).spawn(move || engine.run())?;
     Ok((EngineHandle { requests: sender }, thread))
@@ -149,6 +165,11 @@ struct Engine {
     reference: Arc<RwLock<Reference>>,
     clock: Clock,
     stats: EngineStats,
+    watch: LoopWatch,
+    /// When the feed last said anything (monotonic).
+    last_line: Nanos,
+    /// Since when at least one instrument has been stale (monotonic).
+    stale_since: Option<Nanos>,
 }
 
 impl Engine {
@@ -157,10 +178,14 @@ impl Engine {
         loop {
             let Some(requests) = self.take_requests() else { return };
             let events = self.take_feed();
+            let mut mono = self.clock.mono();
+            self.watch.end_turn(mono);
             if requests + events == 0 {
                 self.wait();
+                mono = self.clock.mono();
+                self.watch.end_sleep(mono);
             }
-            let mono = self.clock.mono();
+            self.note_stale(mono);
             if mono >= next_tick {
                 next_tick = mono + Nanos(u64::try_from(TICK.as_nanos()).unwrap_or(0));
                 self.market.handle_timeout(self.clock.wall());
@@ -168,6 +193,14 @@ impl Engine {
                 // A batch that found its lane full goes out now.
                 self.post(Nanos(0));
             }
+        }
+    }
+
+    fn note_stale(&mut self, now: Nanos) {
+        if self.market.stale_count() == 0 {
+            self.stale_since = None;
+        } else {
+            self.stale_since = self.stale_since.or(Some(now));
         }
     }
 
@@ -225,6 +258,7 @@ impl Engine {
             }
             FeedMessage::Events(mut batch, refusals) => {
                 self.stats.feed_refusals.add(&refusals);
+                self.last_line = self.clock.mono();
                 for event in &batch.events {
                     self.apply(event, &batch);
                 }
@@ -242,7 +276,7 @@ impl Engine {
     fn post(&mut self, ts_recv: Nanos) {
         let ts_publish = self.clock.wall();
         if ts_recv > Nanos(0) {
-            self.stats.receive_to_publish.observe(ts_publish.since(ts_recv));
+            self.stats.receive_to_publish.observe(ts_publish.since(ts_recv).0);
         }
         for lane in self.publisher.lanes() {
             lane.post(ts_recv, ts_publish);
@@ -252,7 +286,7 @@ impl Engine {
     fn apply(&mut self, event: &Event, batch: &EventBatch) {
         self.stats.feed_events.count(&event.body);
         if matches!(event.body, EventBody::BookDelta { .. } | EventBody::Trade { replay: false, .. }) {
-            self.stats.feed_to_receive.observe(event.ts_recv.since(event.ts_event));
+            self.stats.feed_to_receive.observe(event.ts_recv.since(event.ts_event).0);
         }
         self.market.apply(event, batch);
         self.drain_outputs();
@@ -263,6 +297,7 @@ impl Engine {
     fn drain_outputs(&mut self) {
         while let Some(output) = self.market.poll_output() {
             if let Output::Stale { instrument, reason } = output {
+                self.stats.went_stale[reason as usize] += 1;
                 tracing::debug!(instrument = instrument.0, reason = reason.name(), "stale");
             }
             match self.publisher.handle_output(output, &self.market) {
@@ -296,7 +331,13 @@ impl Engine {
     }
 
     fn stats(&mut self) -> EngineStats {
+        let now = self.clock.mono();
         EngineStats {
+            stale_for: self.stale_since.map_or(Nanos(0), |since| now.since(since)),
+            feed_silence: now.since(self.last_line),
+            feed_waiting: self.feed.messages.len() as u64,
+            requests_waiting: self.requests.len() as u64,
+            turns: self.watch.stats().clone(),
             market: *self.market.stats(),
             instruments: self.market.instruments().count(),
             instruments_stale: self.market.stale_count(),

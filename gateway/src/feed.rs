@@ -16,6 +16,7 @@ use wire::feed::{FeedReject, FeedRequest};
 
 use crate::config::FeedConfig;
 
+pub(crate) use reader::BATCHES_MAX;
 pub use reader::spawn;
 
 /// One connection to a feed.

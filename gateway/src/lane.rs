@@ -11,7 +11,7 @@ use fanout::Batch;
 use model::Nanos;
 
 /// Batches in a lane.
-const LANE_BATCHES_MAX: usize = 256;
+pub(crate) const LANE_BATCHES_MAX: usize = 256;
 
 /// Bytes of frames in a batch that waits for room in the lane.
 const WAITING_BYTES_MAX: usize = 16 << 20;

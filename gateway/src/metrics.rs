@@ -3,13 +3,14 @@
 //! The hot path counts in plain numbers; only a scrape turns them into metrics. Labels are closed sets, never a client or a symbol,
 //! so the number of series does not depend on the load.
 
+mod family;
 mod table;
+mod threads;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use fanout::HubStats;
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricFamily;
@@ -19,8 +20,10 @@ use tokio::sync::oneshot;
 
 use crate::engine::{EngineRequest, EngineStats};
 use crate::http::PublicState;
-use crate::shard::ShardInput;
+use crate::shard::{ShardInput, ShardStats};
+use threads::{KINDS, ThreadTimes};
 
+pub use family::Metric;
 pub use table::METRICS;
 
 /// Longest wait for a thread's counts.
@@ -37,12 +40,24 @@ pub enum ScrapeError {
 /// The counts of all threads at about one moment.
 #[derive(Debug)]
 pub struct Counts {
-    pub(crate) engine: EngineStats,
+    engine: EngineStats,
     /// Sum over all shards.
-    pub(crate) hubs: HubStats,
-    pub(crate) opened: u64,
-    pub(crate) refused_full: u64,
-    pub(crate) refused_malformed: u64,
+    shards: ShardStats,
+    shard_count: u64,
+    /// Names of the tiers, in the order in which shards count them.
+    tiers: Vec<String>,
+    threads: [ThreadTimes; KINDS.len()],
+    opened: u64,
+    refused_full: u64,
+    refused_malformed: u64,
+    connections_max: u64,
+    handshakes: u64,
+    stopping: bool,
+}
+
+/// Nanoseconds as the unit that is published.
+fn seconds(nanos: u64) -> f64 {
+    nanos as f64 / 1e9
 }
 
 /// Where counts come from.
@@ -102,17 +117,25 @@ impl Metrics {
 
     async fn counts(&self) -> Result<Counts, ScrapeError> {
         let engine = self.engine_counts().await?;
-        let mut hubs = HubStats::default();
+        let mut shards = ShardStats::default();
         for shard in &self.public.shards {
             let (reply, answer) = oneshot::channel();
             shard.send(ShardInput::Stats(reply)).map_err(|_| ScrapeError::Silent("a shard"))?;
             let stats = tokio::time::timeout(PATIENCE, answer).await;
             let stats = stats.ok().and_then(Result::ok).ok_or(ScrapeError::Silent("a shard"))?;
-            hubs.add(&stats);
+            shards.add(&stats);
         }
+        let config = &self.public.config;
+        let tiers = config.tier_bounds().into_iter().map(|tier| tier.name.into()).collect();
         Ok(Counts {
             engine,
-            hubs,
+            shards,
+            shard_count: self.public.shards.len() as u64,
+            tiers,
+            threads: threads::times(),
+            connections_max: config.inbound.connections_max as u64,
+            handshakes: self.public.handshakes.load(Ordering::Relaxed) as u64,
+            stopping: self.stopping.load(Ordering::Relaxed),
             opened: self.public.upgraded.load(Ordering::Relaxed),
             refused_full: self.public.refused_full.load(Ordering::Relaxed),
             refused_malformed: self.public.refused_malformed.load(Ordering::Relaxed),

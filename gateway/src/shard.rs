@@ -5,6 +5,7 @@
 //! the engine's lane and a few writes, so that a client waiting for its write gets what arrived meanwhile. Every decision
 //! is the hub's; this file moves bytes.
 
+mod counts;
 mod sockets;
 
 use std::net::TcpStream;
@@ -15,16 +16,18 @@ use std::time::Duration;
 use std::{io, thread};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use fanout::{ClientId, Hub, HubStats, Limits, Output, TierBounds};
+use fanout::{ClientId, Hub, Limits, Output, TierBounds};
 use mio::{Events, Poll, Token, Waker};
-use model::{Channel, Nanos};
+use model::Nanos;
 use tokio::sync::oneshot;
 use wire::close::CloseCode;
 use wire::ws::{FrameReader, Message, ReadLimits};
 
+use crate::busy::LoopWatch;
 use crate::clock::Clock;
 use crate::engine::EngineRequest;
 use crate::lane::{EngineLane, ShardLane, ShardWaker, lane};
+pub use counts::ShardStats;
 use sockets::{ReadOutcome, Sockets};
 
 /// The waker's token; clients have the number of their [`ClientId`].
@@ -33,7 +36,8 @@ const WAKER: Token = Token(usize::MAX);
 /// How often time-outs are looked at.
 const TICK: Duration = Duration::from_millis(50);
 
-/// How often the deliveries are added up when nobody scrapes. It looks at every subscription, so not often.
+/// How often everything is counted anew, to see whether the deliveries add up. That looks at every subscription, so it is done at a
+/// moment without work, and given up as soon as there is some.
 const AUDIT_EVERY: Nanos = Nanos::from_secs(10);
 
 /// Batches taken from the lane between two rounds of writes.
@@ -54,7 +58,7 @@ pub enum ShardInput {
     /// An upgraded connection.
     Connect(NewConnection),
     /// Somebody wants the counts.
-    Stats(oneshot::Sender<Box<HubStats>>),
+    Stats(oneshot::Sender<Box<ShardStats>>),
     /// An operator asks or orders something of the hub; the answer travels in the closure.
     Operate(Operation),
     /// Close every client with this code, then end.
@@ -162,9 +166,12 @@ pub fn spawn(
         engine,
         waker,
         connections,
-        clock,
         unsent: None,
+        watch: LoopWatch::new(clock.mono()),
+        counts: ShardStats::default(),
+        next_audit: clock.mono() + AUDIT_EVERY,
         breached: false,
+        clock,
         stopping: None,
     };
     let thread = thread::Builder::new().name(name).spawn(move || {
@@ -187,6 +194,11 @@ struct Shard {
     clock: Clock,
     /// A request that found the engine's channel full; nothing else is asked before it.
     unsent: Option<EngineRequest>,
+    watch: LoopWatch,
+    /// What is counted here; the rest is asked of those who count it.
+    counts: ShardStats,
+    /// When everything is to be counted anew.
+    next_audit: Nanos,
     /// Whether the deliveries did not add up when they were last counted.
     breached: bool,
     /// When everything must be closed by, once the gateway ends.
@@ -197,12 +209,15 @@ impl Shard {
     fn run(mut self, mut poll: Poll) -> io::Result<()> {
         let mut events = Events::with_capacity(1_024);
         let mut next_tick = self.clock.mono();
-        let mut next_audit = next_tick + AUDIT_EVERY;
         loop {
+            self.watch.end_turn(self.clock.mono());
             let patience = self.patience(next_tick);
             match poll.poll(&mut events, Some(patience)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => self.waker.set_asleep(false),
+            }
+            if !patience.is_zero() {
+                self.watch.end_sleep(self.clock.mono());
             }
             for event in &events {
                 self.handle_event(event);
@@ -217,8 +232,7 @@ impl Shard {
                 self.hub.handle_timeout(self.clock.now());
                 self.drain_outputs();
             }
-            if self.clock.mono() >= next_audit {
-                next_audit = self.clock.mono() + AUDIT_EVERY;
+            if !self.is_busy() && self.clock.mono() >= self.next_audit {
                 self.audit();
             }
             if self.is_finished() {
@@ -231,18 +245,21 @@ impl Shard {
     fn patience(&self, next_tick: Nanos) -> Duration {
         self.waker.set_asleep(true);
         // Looked at after the announcement: what is sent from here on wakes us.
-        let busy = self.hub.is_dirty()
-            || !self.lane.batches.is_empty()
-            || !self.inputs.is_empty()
-            || self.sockets.has_unread()
-            || self.unsent.is_some();
-        if busy {
+        if self.is_busy() {
             self.waker.set_asleep(false);
             Duration::ZERO
         } else {
             let until = self.hub.poll_timer().map_or(next_tick, |timer| timer.min(next_tick));
             Duration::from_nanos(until.since(self.clock.mono()).0)
         }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.hub.is_dirty()
+            || !self.lane.batches.is_empty()
+            || !self.inputs.is_empty()
+            || self.sockets.has_unread()
+            || self.unsent.is_some()
     }
 
     fn handle_event(&mut self, event: &mio::event::Event) {
@@ -284,6 +301,7 @@ impl Shard {
             ReadOutcome::Idle => {}
             ReadOutcome::Gone => self.disconnect(id),
             ReadOutcome::Violation(violation) => {
+                self.counts.count_violation(&violation);
                 let code = violation.close_code();
                 self.hub.close(id, code, &violation.to_string());
             }
@@ -296,7 +314,7 @@ impl Shard {
             match input {
                 ShardInput::Connect(connection) => self.connect(connection),
                 // A receiver that is gone does not need its answer.
-                ShardInput::Stats(reply) => drop(reply.send(Box::new(self.audit()))),
+                ShardInput::Stats(reply) => drop(reply.send(Box::new(self.stats()))),
                 ShardInput::Operate(Operation(operate)) => {
                     let now = self.clock.now();
                     operate(&mut Operated { hub: &mut self.hub, now, sockets: &self.sockets });
@@ -311,21 +329,29 @@ impl Shard {
         }
     }
 
-    /// Counts everything and sees whether it adds up; a breach is logged when it begins and when it ends.
-    fn audit(&mut self) -> HubStats {
-        let stats = self.hub.audit();
-        let breach = Channel::ALL.into_iter().find(|&one| stats.channels[one as usize].imbalance() != 0);
-        match (breach, self.breached) {
-            (Some(channel), false) => {
-                let counts = stats.channels[channel as usize];
-                let imbalance = counts.imbalance();
-                tracing::error!(channel = channel.name(), imbalance, ?counts, "deliveries do not add up");
-            }
-            (None, true) => tracing::info!("deliveries add up again"),
+    /// The counts of this moment. Looks at no client, so it costs the same whatever there is.
+    fn stats(&self) -> ShardStats {
+        ShardStats {
+            hub: self.hub.stats(),
+            turns: self.watch.stats().clone(),
+            read_bytes: self.sockets.read_bytes(),
+            lane_waiting: self.lane.batches.len() as u64,
+            ..self.counts.clone()
+        }
+    }
+
+    /// Counts everything anew and sees whether it adds up, unless work comes meanwhile: then it is tried again at the next quiet
+    /// moment. A breach is logged when it begins and when it ends.
+    fn audit(&mut self) {
+        let (batches, inputs) = (&self.lane.batches, &self.inputs);
+        let Some(verdict) = self.hub.audit(|| batches.is_empty() && inputs.is_empty()) else { return };
+        self.next_audit = self.clock.mono() + AUDIT_EVERY;
+        match (&verdict, self.breached) {
+            (Err(what), false) => tracing::error!(what, "deliveries do not add up"),
+            (Ok(()), true) => tracing::info!("deliveries add up again"),
             _ => {}
         }
-        self.breached = breach.is_some();
-        stats
+        self.breached = verdict.is_err();
     }
 
     fn connect(&mut self, connection: NewConnection) {

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::config::FeedConfig;
 
 /// Batches between the feed and the engine.
-const BATCHES_MAX: usize = 32;
+pub(crate) const BATCHES_MAX: usize = 32;
 
 /// Requests that wait for the feed's thread.
 const REQUESTS_MAX: usize = 1_024;

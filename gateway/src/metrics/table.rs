@@ -1,241 +1,279 @@
-//! The table: name, kind, help, label, and where the numbers come from.
+//! The table: every metric of the gateway with its help, its labels, and where its numbers come from. Buckets are those of the
+//! quantity that a histogram counts, in `gateway/core/fanout/src/histogram.rs`.
 
-use fanout::{ChannelStats, LATENCY_BOUNDS_NS, LatencyHistogram};
-use model::Channel;
-use prometheus::proto::{self, LabelPair, MetricFamily, MetricType};
+use fanout::ChannelStats;
+use market::StaleReason;
+use model::{Channel, Policy};
 use wire::close::CloseCode;
+use wire::reply::NoticeCode;
 
-use super::Counts;
+use super::family::{Metric, Series, by, by_two, counter, gauge, histogram, one, whole, wholes};
+use super::threads::{KINDS, ThreadTimes};
+use super::{Counts, seconds};
+use crate::busy::LoopStats;
 use crate::feed::FeedLoss;
-
-/// One metric family.
-#[derive(Clone, Copy)]
-pub struct Metric {
-    /// Name as exported.
-    pub name: &'static str,
-    help: &'static str,
-    /// The one label, or empty.
-    pub label: &'static str,
-    values: Values,
-}
-
-impl std::fmt::Debug for Metric {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Metric").field("name", &self.name).field("label", &self.label).finish_non_exhaustive()
-    }
-}
-
-/// Numbers with the value of their label.
-type Labelled<T> = Vec<(&'static str, T)>;
-
-#[derive(Clone, Copy)]
-enum Values {
-    Counter(fn(&Counts) -> Labelled<u64>),
-    Gauge(fn(&Counts) -> Labelled<u64>),
-    Histogram(fn(&Counts) -> Labelled<LatencyHistogram>),
-}
-
-const fn metric(name: &'static str, help: &'static str, label: &'static str, values: Values) -> Metric {
-    Metric { name, help, label, values }
-}
-
-fn one<T>(value: T) -> Labelled<T> {
-    vec![("", value)]
-}
-
-fn per_channel(counts: &Counts, pick: fn(&ChannelStats) -> u64) -> Labelled<u64> {
-    Channel::ALL
-        .into_iter()
-        .map(|channel| (channel.name(), pick(&counts.hubs.channels[channel as usize])))
-        .collect()
-}
-
-use Values::{Counter, Gauge, Histogram};
 
 /// Every metric of the gateway; those of the process come from the library.
 pub const METRICS: &[Metric] = &[
-    metric(
-        "gateway_build_info",
-        "1, with the version as label",
-        "version",
-        Gauge(|_| vec![(env!("CARGO_PKG_VERSION"), 1)]),
-    ),
-    metric("gateway_connections", "Open WebSocket connections", "", Gauge(|c| one(c.hubs.clients))),
-    metric("gateway_connections_opened_total", "Upgraded connections", "", Counter(|c| one(c.opened))),
-    metric(
-        "gateway_connections_refused_total",
-        "Upgrade requests that were refused",
-        "reason",
-        Counter(|c| vec![("full", c.refused_full), ("malformed", c.refused_malformed)]),
-    ),
-    metric(
+    gauge("gateway_build_info", "1, with the version as label", &["version"], |_| {
+        wholes([(env!("CARGO_PKG_VERSION"), 1)])
+    }),
+    gauge("gateway_stopping", "1 while the gateway ends", &[], |c| whole(u64::from(c.stopping))),
+    gauge("gateway_connections", "Open WebSocket connections", &[], |c| whole(c.shards.hub.clients)),
+    gauge("gateway_connections_max", "Most connections that are taken", &[], |c| whole(c.connections_max)),
+    gauge("gateway_tier_connections", "Open WebSocket connections by tier", &["tier"], |c| {
+        wholes(c.tiers.iter().cloned().zip(c.shards.hub.tiers.iter().copied()))
+    }),
+    gauge("gateway_handshakes", "Open HTTP connections that are not upgraded", &[], |c| whole(c.handshakes)),
+    counter("gateway_connections_opened_total", "Upgraded connections", &[], |c| whole(c.opened)),
+    counter("gateway_connections_refused_total", "Upgrade requests that were refused", &["reason"], |c| {
+        wholes([("full", c.refused_full), ("malformed", c.refused_malformed)])
+    }),
+    counter(
         "gateway_connections_closed_total",
         "Connections closed with a close frame, by its code",
-        "code",
-        Counter(|c| CloseCode::ALL.into_iter().map(CloseCode::name).zip(c.hubs.closes).collect()),
+        &["code"],
+        |c| wholes(CloseCode::ALL.map(CloseCode::name).into_iter().zip(c.shards.hub.closes)),
     ),
-    metric(
-        "gateway_clients_lagging",
-        "Clients that are behind at this moment",
-        "",
-        Gauge(|c| one(c.hubs.lagging)),
-    ),
-    metric(
-        "gateway_subscriptions",
-        "Subscriptions by channel",
-        "channel",
-        Gauge(|c| per_channel(c, |channel| channel.subscriptions)),
-    ),
-    metric(
-        "gateway_requests_total",
-        "Messages from clients",
-        "result",
-        Counter(|c| {
-            let refused = c.hubs.requests_refused;
-            vec![("accepted", c.hubs.requests.saturating_sub(refused)), ("refused", refused)]
-        }),
-    ),
-    metric(
-        "gateway_feed_connected",
-        "1 while the feed is connected",
-        "",
-        Gauge(|c| one(u64::from(c.engine.feed_connected))),
-    ),
-    metric(
+    counter("gateway_connections_broken_total", "Connections that ended without a close frame", &[], |c| {
+        whole(c.shards.hub.broken)
+    }),
+    gauge("gateway_clients_lagging", "Clients that are behind at this moment", &[], |c| {
+        whole(c.shards.hub.lagging)
+    }),
+    gauge("gateway_subscriptions", "Subscriptions", &["channel", "policy"], subscriptions),
+    counter("gateway_requests_total", "Messages from clients", &["result"], |c| {
+        let (all, refused) = (c.shards.hub.requests, c.shards.hub.requests_refused);
+        wholes([("accepted", all.saturating_sub(refused)), ("refused", refused)])
+    }),
+    counter("gateway_resumes_total", "Subscriptions of clients that came back", &["result"], |c| {
+        wholes(["recovered", "snapshot"].into_iter().zip(c.shards.hub.resumed))
+    }),
+    counter("gateway_limit_refusals_total", "Refusals and closes by the limit reached", &["limit"], |c| {
+        wholes([
+            ("connections_max", c.refused_full),
+            ("subscriptions_max", c.shards.hub.subscriptions_refused),
+            ("policies", c.shards.hub.policies_refused),
+            ("control_bytes_max", c.shards.hub.floods),
+            ("message_bytes_max", c.shards.messages_too_big),
+            ("fragments_max", c.shards.fragments_too_many),
+        ])
+    }),
+    counter("gateway_notices_total", "Notices encoded for clients", &["code"], |c| {
+        wholes(NoticeCode::ALL.map(NoticeCode::name).into_iter().zip(c.shards.hub.notices))
+    }),
+    gauge("gateway_feed_connected", "1 while the feed is connected", &[], |c| {
+        whole(u64::from(c.engine.feed_connected))
+    }),
+    counter(
         "gateway_feed_losses_total",
         "Connections to the feed that ended or could not be made",
-        "reason",
-        Counter(|c| FeedLoss::ALL.into_iter().map(FeedLoss::name).zip(c.engine.feed_losses).collect()),
+        &["reason"],
+        |c| wholes(FeedLoss::ALL.map(FeedLoss::name).into_iter().zip(c.engine.feed_losses)),
     ),
-    metric(
-        "gateway_feed_events_total",
-        "Lines of the feed by type",
-        "type",
-        Counter(|c| c.engine.feed_events.iter().collect()),
+    gauge("gateway_feed_silence_seconds", "Time since the last line of the feed", &[], |c| {
+        one(seconds(c.engine.feed_silence.0))
+    }),
+    counter("gateway_feed_events_total", "Lines of the feed by type", &["type"], |c| {
+        wholes(c.engine.feed_events.iter())
+    }),
+    counter("gateway_feed_rejects_total", "What the feed said and was not applied", &["reason"], |c| {
+        wholes(feed_rejects(c))
+    }),
+    gauge("gateway_instruments", "Instruments that the feed announced", &[], |c| {
+        whole(c.engine.instruments as u64)
+    }),
+    gauge("gateway_instruments_stale", "Instruments whose data is stale", &[], |c| {
+        whole(c.engine.instruments_stale as u64)
+    }),
+    gauge(
+        "gateway_instruments_stale_seconds",
+        "Time since all instruments were fresh, 0 while they are",
+        &[],
+        |c| one(seconds(c.engine.stale_for.0)),
     ),
-    metric(
-        "gateway_feed_rejects_total",
-        "What the feed said and was not applied",
-        "reason",
-        Counter(feed_rejects),
+    counter(
+        "gateway_instruments_went_stale_total",
+        "Times that a fresh instrument became stale",
+        &["reason"],
+        |c| {
+            // Who was never fresh cannot become stale.
+            let reasons = StaleReason::ALL.map(StaleReason::name).into_iter().zip(c.engine.went_stale);
+            wholes(reasons.filter(|&(name, _)| name != StaleReason::Never.name()))
+        },
     ),
-    metric(
-        "gateway_instruments",
-        "Instruments that the feed announced",
-        "",
-        Gauge(|c| one(c.engine.instruments as u64)),
-    ),
-    metric(
-        "gateway_instruments_stale",
-        "Instruments whose data is stale",
-        "",
-        Gauge(|c| one(c.engine.instruments_stale as u64)),
-    ),
-    metric(
-        "gateway_updates_published_total",
-        "Entries that the engine encoded, by channel",
-        "channel",
-        Counter(|c| Channel::ALL.into_iter().map(Channel::name).zip(c.engine.published).collect()),
-    ),
-    metric(
-        "gateway_snapshots_total",
-        "Snapshots that the engine encoded",
-        "",
-        Counter(|c| one(c.engine.snapshots)),
-    ),
-    metric(
-        "gateway_deliveries_fanned_out_total",
-        "Entries times their subscribers",
-        "channel",
-        Counter(|c| per_channel(c, |channel| channel.fanned_out)),
-    ),
-    metric(
+    counter("gateway_updates_published_total", "Entries that the engine encoded", &["channel"], |c| {
+        wholes(Channel::ALL.map(Channel::name).into_iter().zip(c.engine.published))
+    }),
+    counter("gateway_snapshots_total", "Snapshots that the engine encoded", &[], |c| {
+        whole(c.engine.snapshots)
+    }),
+    counter("gateway_deliveries_fanned_out_total", "Entries times their subscribers", &["channel"], |c| {
+        per_channel(c, |channel| channel.fanned_out)
+    }),
+    counter(
         "gateway_deliveries_written_total",
         "Deliveries handed to a socket as a message",
-        "channel",
-        Counter(|c| per_channel(c, |channel| channel.written)),
+        &["channel"],
+        |c| per_channel(c, |channel| channel.written),
     ),
-    metric(
+    counter(
         "gateway_deliveries_merged_total",
         "Deliveries folded into a later message to a client that lagged",
-        "channel",
-        Counter(|c| per_channel(c, |channel| channel.merged)),
+        &["channel"],
+        |c| per_channel(c, |channel| channel.merged),
     ),
-    metric(
+    counter(
         "gateway_deliveries_dropped_total",
         "Deliveries lost to a client that was told",
-        "channel",
-        Counter(|c| per_channel(c, |channel| channel.dropped)),
+        &["channel"],
+        |c| per_channel(c, |channel| channel.dropped),
     ),
-    metric(
+    counter(
         "gateway_deliveries_discarded_total",
         "Deliveries not written when their subscription ended",
-        "channel",
-        Counter(|c| per_channel(c, |channel| channel.discarded)),
+        &["channel"],
+        |c| per_channel(c, |channel| channel.discarded),
     ),
-    metric(
-        "gateway_deliveries_pending",
-        "Deliveries between the cursors and the heads at this moment",
-        "channel",
-        Gauge(|c| per_channel(c, |channel| channel.pending)),
-    ),
-    metric(
+    gauge("gateway_deliveries_pending", "Deliveries between the cursors and the heads", &["channel"], |c| {
+        per_channel(c, |channel| channel.pending)
+    }),
+    counter("gateway_conservation_audits_total", "Times that everything was counted anew", &[], |c| {
+        whole(c.shards.hub.audits)
+    }),
+    counter(
         "gateway_conservation_breaches_total",
-        "Times that the deliveries of a channel did not add up: a mistake of the gateway",
-        "",
-        Counter(|c| one(c.hubs.conservation_breaches)),
+        "Times that the deliveries did not add up: a mistake of the gateway",
+        &[],
+        |c| whole(c.shards.hub.conservation_breaches),
     ),
-    metric("gateway_writes_total", "Writes to sockets", "", Counter(|c| one(c.hubs.writes))),
-    metric(
-        "gateway_writes_blocked_total",
-        "Writes that a socket did not take whole",
-        "",
-        Counter(|c| one(c.hubs.writes_blocked)),
+    histogram(
+        "gateway_lag_age_seconds",
+        "Age of what lagging clients lack, taken twice a second",
+        &[],
+        |c| one((&c.shards.hub.lag_age).into()),
     ),
-    metric(
-        "gateway_written_bytes_total",
-        "Bytes that sockets took",
-        "",
-        Counter(|c| one(c.hubs.bytes_written)),
-    ),
-    metric("gateway_heartbeats_total", "Heartbeats written", "", Counter(|c| one(c.hubs.heartbeats))),
-    metric(
-        "gateway_merges_encoded_total",
-        "Merged book updates that had to be encoded",
-        "",
-        Counter(|c| one(c.hubs.merges_encoded)),
-    ),
-    metric(
+    histogram("gateway_lag_entries", "Entries that lagging clients lack, taken twice a second", &[], |c| {
+        one((&c.shards.hub.lag_entries).into())
+    }),
+    histogram("gateway_write_messages", "Deliveries of each write that carried any", &[], |c| {
+        one((&c.shards.hub.write_messages).into())
+    }),
+    counter("gateway_writes_total", "Writes to sockets", &[], |c| whole(c.shards.hub.writes)),
+    counter("gateway_writes_blocked_total", "Writes that a socket did not take whole", &[], |c| {
+        whole(c.shards.hub.writes_blocked)
+    }),
+    counter("gateway_written_bytes_total", "Bytes that sockets took", &[], |c| {
+        whole(c.shards.hub.bytes_written)
+    }),
+    counter("gateway_read_bytes_total", "Bytes that clients sent", &[], |c| whole(c.shards.read_bytes)),
+    counter("gateway_heartbeats_total", "Heartbeats written", &[], |c| whole(c.shards.hub.heartbeats)),
+    counter("gateway_merges_encoded_total", "Merged book updates that had to be encoded", &[], |c| {
+        whole(c.shards.hub.merges_encoded)
+    }),
+    counter(
         "gateway_merges_shared_total",
         "Merged book updates that another client had needed before",
-        "",
-        Counter(|c| one(c.hubs.merges_shared)),
+        &[],
+        |c| whole(c.shards.hub.merges_shared),
     ),
-    metric(
-        "gateway_lane_full_total",
-        "Times that a batch did not fit into the lane to a shard",
-        "",
-        Counter(|c| one(c.engine.lane_full)),
+    gauge("gateway_ring_bytes", "Bytes of the entries that are kept for who lags", &[], |c| {
+        whole(c.shards.hub.ring_bytes)
+    }),
+    gauge("gateway_ring_bytes_max", "Budget of the entries that are kept for who lags", &[], |c| {
+        whole(c.shards.hub.ring_bytes_max)
+    }),
+    gauge("gateway_log_bytes", "Bytes of frames in the logs", &[], |c| whole(c.shards.hub.log_bytes)),
+    gauge("gateway_log_bytes_max", "Size of the logs of frames", &[], |c| whole(c.shards.hub.log_bytes_max)),
+    counter("gateway_lane_full_total", "Times that a batch did not fit into the lane to a shard", &[], |c| {
+        whole(c.engine.lane_full)
+    }),
+    counter(
+        "gateway_streams_lost_total",
+        "Streams of which entries were lost on the way to a shard",
+        &[],
+        |c| whole(c.shards.hub.streams_lost),
     ),
-    metric(
+    gauge("gateway_lane_length", "What waits in a lane, of several the fullest", &["lane"], |c| {
+        wholes([
+            ("feed_to_engine", c.engine.feed_waiting),
+            ("engine_to_shard", c.shards.lane_waiting),
+            ("shard_to_engine", c.engine.requests_waiting),
+        ])
+    }),
+    gauge("gateway_lane_capacity", "Room of a lane", &["lane"], |_| {
+        wholes([
+            ("feed_to_engine", crate::feed::BATCHES_MAX as u64),
+            ("engine_to_shard", crate::lane::LANE_BATCHES_MAX as u64),
+            ("shard_to_engine", crate::engine::REQUESTS_MAX as u64),
+        ])
+    }),
+    histogram(
         "gateway_stage_latency_seconds",
         "Latency by stage; the last two count the oldest update of each write",
-        "stage",
-        Histogram(|c| {
-            vec![
-                ("feed_to_receive", c.engine.feed_to_receive.clone()),
-                ("receive_to_publish", c.engine.receive_to_publish.clone()),
-                ("publish_to_written", c.hubs.publish_to_written.clone()),
-                ("end_to_end", c.hubs.event_to_written.clone()),
-            ]
-        }),
+        &["stage"],
+        |c| {
+            by([
+                ("feed_to_receive", (&c.engine.feed_to_receive).into()),
+                ("receive_to_publish", (&c.engine.receive_to_publish).into()),
+                ("publish_to_written", (&c.shards.hub.publish_to_written).into()),
+                ("end_to_end", (&c.shards.hub.event_to_written).into()),
+            ])
+        },
     ),
+    gauge("gateway_loop_threads", "Threads that run a loop", &["loop"], |c| {
+        wholes([("engine", 1), ("shard", c.shard_count)])
+    }),
+    counter("gateway_loop_busy_seconds_total", "Time at work, of all threads of a loop", &["loop"], |c| {
+        per_loop(c, |turns| seconds(turns.busy))
+    }),
+    counter("gateway_loop_idle_seconds_total", "Time asleep, of all threads of a loop", &["loop"], |c| {
+        per_loop(c, |turns| seconds(turns.idle))
+    }),
+    gauge(
+        "gateway_loop_busy_ratio",
+        "Share at work of five seconds, of the busiest thread",
+        &["loop"],
+        |c| per_loop(c, |turns| turns.busy_permille as f64 / 1_000.0),
+    ),
+    histogram("gateway_loop_turn_seconds", "Lengths of turns", &["loop"], |c| {
+        by([("engine", (&c.engine.turns.turns).into()), ("shard", (&c.shards.turns.turns).into())])
+    }),
+    counter("gateway_thread_cpu_seconds_total", "Processor time by what a thread does", &["thread"], |c| {
+        per_thread(c, |times| times.running)
+    }),
+    counter("gateway_thread_wait_seconds_total", "Time ready to run and not running", &["thread"], |c| {
+        per_thread(c, |times| times.waiting)
+    }),
 ];
 
+fn per_channel(counts: &Counts, pick: fn(&ChannelStats) -> u64) -> Vec<Series<f64>> {
+    let channels = &counts.shards.hub.channels;
+    wholes(Channel::ALL.into_iter().map(|channel| (channel.name(), pick(&channels[channel as usize]))))
+}
+
+fn per_loop(counts: &Counts, pick: fn(&LoopStats) -> f64) -> Vec<Series<f64>> {
+    by([("engine", pick(&counts.engine.turns)), ("shard", pick(&counts.shards.turns))])
+}
+
+fn per_thread(counts: &Counts, pick: fn(&ThreadTimes) -> u64) -> Vec<Series<f64>> {
+    by(KINDS.into_iter().zip(counts.threads.iter().map(|times| seconds(pick(times)))))
+}
+
+/// Channels with the policies that make sense for them.
+fn subscriptions(counts: &Counts) -> Vec<Series<f64>> {
+    let pairs = Channel::ALL.into_iter().flat_map(|channel| Policy::ALL.map(|policy| (channel, policy)));
+    let fitting = pairs.filter(|(channel, policy)| policy.fits(*channel));
+    by_two(fitting.map(|(channel, policy)| {
+        let subscriptions = counts.shards.hub.channels[channel as usize].subscriptions[policy as usize];
+        ([channel.name(), policy.name()], subscriptions)
+    }))
+}
+
 /// Refused lines and refused events: one reason each, so that a sum counts every piece of bad input once.
-fn feed_rejects(counts: &Counts) -> Labelled<u64> {
+fn feed_rejects(counts: &Counts) -> Vec<(&'static str, u64)> {
     let market = &counts.engine.market;
-    let mut rejects: Labelled<u64> = counts.engine.feed_refusals.iter().collect();
+    let mut rejects: Vec<(&'static str, u64)> = counts.engine.feed_refusals.iter().collect();
     rejects.extend([
         ("old_sequence", market.old_sequence),
         ("duplicate_line", market.duplicate_line),
@@ -244,6 +282,7 @@ fn feed_rejects(counts: &Counts) -> Labelled<u64> {
         ("stale_delta", market.stale_delta),
         ("sequence_gap", market.sequence_gaps),
         ("transport_gap", market.transport_gaps),
+        ("redefined", market.redefined),
         ("old_snapshot", market.old_snapshot),
         ("late_trade", market.late_trade),
         ("repeated_trade", market.repeated_trade),
@@ -251,75 +290,4 @@ fn feed_rejects(counts: &Counts) -> Labelled<u64> {
         ("unknown_instrument", market.unknown_instrument),
     ]);
     rejects
-}
-
-impl Metric {
-    /// The family with its values of this moment.
-    #[must_use]
-    pub fn family(&self, counts: &Counts) -> MetricFamily {
-        let mut family = MetricFamily::default();
-        family.set_name(self.name.into());
-        family.set_help(self.help.into());
-        let (kind, metrics) = match self.values {
-            Counter(values) => (
-                MetricType::COUNTER,
-                self.metrics(values(counts), |metric, value| {
-                    let mut counter = proto::Counter::default();
-                    counter.set_value(value as f64);
-                    metric.set_counter(counter);
-                }),
-            ),
-            Gauge(values) => (
-                MetricType::GAUGE,
-                self.metrics(values(counts), |metric, value| {
-                    let mut gauge = proto::Gauge::default();
-                    gauge.set_value(value as f64);
-                    metric.set_gauge(gauge);
-                }),
-            ),
-            Histogram(values) => (
-                MetricType::HISTOGRAM,
-                self.metrics(values(counts), |metric, value| {
-                    metric.set_histogram(histogram(&value));
-                }),
-            ),
-        };
-        family.set_field_type(kind);
-        family.set_metric(metrics);
-        family
-    }
-
-    fn metrics<T>(&self, values: Labelled<T>, put: impl Fn(&mut proto::Metric, T)) -> Vec<proto::Metric> {
-        let with_label = |(label, value): (&str, T)| {
-            let mut metric = proto::Metric::default();
-            if !self.label.is_empty() {
-                let mut pair = LabelPair::default();
-                pair.set_name(self.label.into());
-                pair.set_value(label.into());
-                metric.set_label(vec![pair]);
-            }
-            put(&mut metric, value);
-            metric
-        };
-        values.into_iter().map(with_label).collect()
-    }
-}
-
-fn histogram(latency: &LatencyHistogram) -> proto::Histogram {
-    const NS_PER_S: f64 = 1e9;
-    let mut histogram = proto::Histogram::default();
-    let mut cumulated = 0;
-    // The bucket without a bound is written by the encoder.
-    let bounds = LATENCY_BOUNDS_NS.iter().map(|&ns| ns as f64 / NS_PER_S);
-    let bucket = |(count, bound): (u64, f64)| {
-        cumulated += count;
-        let mut bucket = proto::Bucket::default();
-        bucket.set_upper_bound(bound);
-        bucket.set_cumulative_count(cumulated);
-        bucket
-    };
-    histogram.set_bucket(latency.counts.into_iter().zip(bounds).map(bucket).collect());
-    histogram.set_sample_count(latency.counts.iter().sum());
-    histogram.set_sample_sum(latency.sum_ns as f64 / NS_PER_S);
-    histogram
 }

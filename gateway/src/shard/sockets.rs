@@ -48,6 +48,8 @@ pub(super) struct Sockets {
     buffer: Vec<u8>,
     /// Wall time less monotonic time, as it was at the last tick: one clock is read for each write instead of two.
     wall_offset: Nanos,
+    /// Bytes read so far.
+    read_bytes: u64,
 }
 
 impl Sockets {
@@ -61,6 +63,7 @@ impl Sockets {
             leftovers: Vec::new(),
             buffer: vec![0; READ_BYTES],
             wall_offset: wall_offset(clock),
+            read_bytes: 0,
         }
     }
 
@@ -71,6 +74,11 @@ impl Sockets {
 
     pub(super) fn peer(&self, id: ClientId) -> Option<SocketAddr> {
         self.sockets.get(id.0 as usize)?.as_ref()?.stream.peer_addr().ok()
+    }
+
+    /// Bytes that clients sent.
+    pub(super) const fn read_bytes(&self) -> u64 {
+        self.read_bytes
     }
 
     pub(super) const fn is_empty(&self) -> bool {
@@ -123,7 +131,9 @@ impl Sockets {
             }
         }
         for _ in 0..READS_PER_TURN {
-            match socket.stream.read(&mut self.buffer) {
+            let read = socket.stream.read(&mut self.buffer);
+            self.read_bytes += *read.as_ref().unwrap_or(&0) as u64;
+            match read {
                 Ok(0) => return ReadOutcome::Gone,
                 Ok(_) if socket.deaf => {}
                 Ok(len) => {

@@ -3,6 +3,7 @@
 //! Inputs are `handle_*`; then [`Hub::sweep`] writes the dirty clients and [`Hub::poll_output`] says what the shell has to do.
 //! Requests of clients are in `requests.rs`, writing in `sweep.rs`, the way back from lagging to live in `catch_up.rs`.
 
+mod audit;
 mod catch_up;
 mod entries;
 mod gather;
@@ -20,7 +21,7 @@ use wire::close::CloseCode;
 use wire::reply::{Notice, NoticeCode};
 use wire::ws::{Opcode, write_close, write_frame};
 
-use crate::client::{Client, ClientId, Mode, SubState};
+use crate::client::{Client, ClientId, Mode};
 use crate::limits::Limits;
 use crate::log::ByteLog;
 use crate::merge::Merger;
@@ -139,6 +140,7 @@ impl Hub {
             limits.problems()
         );
         assert!(!tiers.is_empty(), "every client has a tier");
+        let tiers_len = tiers.len();
         Self {
             log: ByteLog::new(limits.log_bytes),
             limits,
@@ -158,7 +160,7 @@ impl Hub {
             status: FeedStatus::Maintenance,
             idle: BTreeSet::new(),
             scan_at: 0,
-            stats: HubStats::default(),
+            stats: HubStats { tiers: vec![0; tiers_len], ..HubStats::default() },
             ring_bytes: 0,
             refusals: 0,
             flooders: Vec::new(),
@@ -177,6 +179,7 @@ impl Hub {
         });
         self.clients[id.index()] = Some(client);
         self.stats.clients += 1;
+        self.stats.tiers[0] += 1;
         if self.tiers[0].bytes_per_s_max > 0 {
             self.set_rate(id, 0, now);
         }
@@ -189,14 +192,17 @@ impl Hub {
     pub fn handle_disconnect(&mut self, id: ClientId) {
         if self.clients.get(id.index()).is_some_and(Option::is_some) {
             self.discard_subscriptions(id);
-            let queued = self.clients[id.index()].take().is_some_and(|client| client.queued);
-            if queued {
+            let Some(client) = self.clients[id.index()].take() else { return };
+            self.stats.clients -= 1;
+            self.stats.tiers[usize::from(client.tier)] -= 1;
+            self.stats.lagging -= u64::from(client.mode == Mode::Lagging);
+            self.stats.broken += u64::from(matches!(client.mode, Mode::Live | Mode::Lagging));
+            if client.queued {
                 // A number that stands in the queue must not be given to another client.
                 self.dirty.retain(|&other| other != id);
                 self.bulky.retain(|&other| other != id);
             }
             self.free.push(id);
-            self.stats.clients -= 1;
         }
     }
 
@@ -221,7 +227,8 @@ impl Hub {
         }
         // What it was not sent is counted by its mode, so the mode changes after that.
         self.discard_subscriptions(id);
-        let Some(client) = self.client(id) else { return };
+        let Some(client) = self.clients[id.index()].as_mut() else { return };
+        self.stats.lagging -= u64::from(client.mode == Mode::Lagging);
         client.mode = Mode::Closing(code);
         write_close(number, reason, &mut client.out);
         let index = CloseCode::ALL.iter().position(|&one| one == code).unwrap_or_default();
@@ -332,39 +339,6 @@ impl Hub {
         !self.dirty.is_empty() || !self.bulky.is_empty()
     }
 
-    /// The counts of this moment; what is pending is added up over all clients, so this is not for the hot path.
-    #[must_use]
-    pub fn stats(&self) -> HubStats {
-        let mut stats = self.stats.clone();
-        for client in self.clients.iter().flatten() {
-            stats.lagging += u64::from(client.mode == Mode::Lagging);
-            for range in &client.ranges {
-                for (channel, &count) in stats.channels.iter_mut().zip(&range.counts) {
-                    channel.pending += u64::from(count);
-                }
-            }
-            for sub in &client.subs {
-                let Some(stream) = self.streams[sub.stream.index()].as_deref() else { continue };
-                let channel = stats.channel(stream.key.channel());
-                channel.subscriptions += 1;
-                let has_cursor = client.mode == Mode::Lagging || !sub.is_fed();
-                if has_cursor && sub.state == SubState::Active {
-                    channel.pending += stream.published - sub.cursor;
-                }
-            }
-        }
-        stats
-    }
-
-    /// As [`Self::stats`], and counts a breach when the deliveries of a channel do not add up.
-    pub fn audit(&mut self) -> HubStats {
-        let mut stats = self.stats();
-        let is_breached = stats.channels.iter().any(|channel| channel.imbalance() != 0);
-        self.stats.conservation_breaches += u64::from(is_breached);
-        stats.conservation_breaches = self.stats.conservation_breaches;
-        stats
-    }
-
     fn client(&mut self, id: ClientId) -> Option<&mut Client> {
         self.clients.get_mut(id.index())?.as_mut()
     }
@@ -412,6 +386,7 @@ impl Hub {
             // What was written meanwhile is no flood, and the number may be that of another client.
             if self.is_flooded(id) {
                 // Whatever is half written must be finished; what comes after it need not be.
+                self.stats.floods += 1;
                 self.close(id, CloseCode::PolicyViolation, "answers are not read");
             }
         }

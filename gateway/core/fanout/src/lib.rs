@@ -18,6 +18,7 @@
 
 mod batch;
 mod client;
+mod histogram;
 mod hub;
 mod limits;
 mod log;
@@ -31,7 +32,8 @@ mod terms;
 
 pub use batch::{Batch, ChangeSpan, Entry, EntryData, FrameSpan, Item, Join};
 pub use client::ClientId;
+pub use histogram::{Histogram, LagAge, LagEntries, Latency, LatencyHistogram, Quantity, WriteMessages};
 pub use hub::{ClientReport, Hub, Now, Output, Sink, StreamReport, SubscriptionReport, Written};
 pub use limits::Limits;
-pub use stats::{ChannelStats, HubStats, LATENCY_BOUNDS_NS, LatencyHistogram};
+pub use stats::{ChannelStats, HubStats, Standing};
 pub use terms::{ChannelBounds, TierBounds};

@@ -24,6 +24,11 @@ impl ByteLog {
         self.end
     }
 
+    /// Bytes in use, and how many there are room for.
+    pub(crate) const fn room(&self) -> (u64, u64) {
+        (self.end - self.start, self.bytes.len() as u64)
+    }
+
     /// Whether what lies at `position` has not been overwritten.
     pub(crate) const fn holds(&self, position: u64) -> bool {
         position >= self.start

@@ -1,56 +1,14 @@
 //! What a shard counts: plain numbers that the shell publishes.
+//!
+//! Every number is kept up to date where its cause is, so that reading them costs the same with one client and with ten thousand.
+//! [`Standing`] is the part that could be counted anew from clients and streams, and is now and then, to see that both agree.
 
-use model::{Channel, Nanos};
+use model::{Channel, Policy};
+use wire::close::CloseCode;
+use wire::reply::NoticeCode;
 
-/// Upper bounds of the latency buckets in nanoseconds: 1-2-5 from 5 µs to 10 s.
-pub const LATENCY_BOUNDS_NS: [u64; 20] = [
-    5_000,
-    10_000,
-    20_000,
-    50_000,
-    100_000,
-    200_000,
-    500_000,
-    1_000_000,
-    2_000_000,
-    5_000_000,
-    10_000_000,
-    20_000_000,
-    50_000_000,
-    100_000_000,
-    200_000_000,
-    500_000_000,
-    1_000_000_000,
-    2_000_000_000,
-    5_000_000_000,
-    10_000_000_000,
-];
-
-/// A histogram over [`LATENCY_BOUNDS_NS`]; the last bucket has no upper bound.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LatencyHistogram {
-    /// Observations per bucket, not cumulated.
-    pub counts: [u64; LATENCY_BOUNDS_NS.len() + 1],
-    /// Sum of all observations.
-    pub sum_ns: u64,
-}
-
-impl LatencyHistogram {
-    /// Counts one observation.
-    pub fn observe(&mut self, latency: Nanos) {
-        let bucket = LATENCY_BOUNDS_NS.partition_point(|&bound| bound < latency.0);
-        self.counts[bucket] += 1;
-        self.sum_ns = self.sum_ns.saturating_add(latency.0);
-    }
-
-    /// Adds another shard's observations.
-    pub fn add(&mut self, other: &Self) {
-        for (mine, theirs) in self.counts.iter_mut().zip(other.counts) {
-            *mine += theirs;
-        }
-        self.sum_ns = self.sum_ns.saturating_add(other.sum_ns);
-    }
-}
+use crate::client::LogRange;
+use crate::histogram::{Histogram, LagAge, LagEntries, LatencyHistogram, WriteMessages};
 
 /// Deliveries of one channel: entries times subscribers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,10 +23,10 @@ pub struct ChannelStats {
     pub dropped: u64,
     /// Not written when the subscription or the connection ended.
     pub discarded: u64,
-    /// Between the cursors and the heads at this moment.
+    /// Between the places of clients and the heads at this moment.
     pub pending: u64,
-    /// Subscriptions at this moment.
-    pub subscriptions: u64,
+    /// Subscriptions at this moment by policy, in the order of [`Policy::ALL`].
+    pub subscriptions: [u64; Policy::ALL.len()],
 }
 
 impl ChannelStats {
@@ -79,7 +37,7 @@ impl ChannelStats {
         self.dropped += other.dropped;
         self.discarded += other.discarded;
         self.pending += other.pending;
-        self.subscriptions += other.subscriptions;
+        add_all(&mut self.subscriptions, &other.subscriptions);
     }
 
     /// Fanned out less everything that became of it; 0 unless there is a mistake of ours.
@@ -91,6 +49,19 @@ impl ChannelStats {
     }
 }
 
+/// What stands at this moment, and could be counted by looking at every client.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Open connections.
+    pub clients: u64,
+    /// Of them, those that are lagging.
+    pub lagging: u64,
+    /// Deliveries not made yet, by channel.
+    pub pending: [u64; Channel::ALL.len()],
+    /// Subscriptions by channel and policy.
+    pub subscriptions: [[u64; Policy::ALL.len()]; Channel::ALL.len()],
+}
+
 /// Counts of one shard.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HubStats {
@@ -100,6 +71,10 @@ pub struct HubStats {
     pub clients: u64,
     /// Of them, those that are lagging.
     pub lagging: u64,
+    /// Open connections by tier, in the order in which the hub was given its tiers.
+    pub tiers: Vec<u64>,
+    /// Connections that ended without a close frame of ours.
+    pub broken: u64,
     /// Entries received from the engine.
     pub entries: u64,
     /// Writes to sockets.
@@ -112,16 +87,44 @@ pub struct HubStats {
     pub requests: u64,
     /// Of them, those that were answered with an error.
     pub requests_refused: u64,
+    /// Subscriptions refused because a connection has enough of them.
+    pub subscriptions_refused: u64,
+    /// Policies refused because the operator does not allow them.
+    pub policies_refused: u64,
+    /// Connections closed because their answers were not read.
+    pub floods: u64,
+    /// Clients that came back and were brought on from where they stood, and those that were not.
+    pub resumed: [u64; 2],
+    /// Notices encoded, in the order of [`NoticeCode::ALL`].
+    pub notices: [u64; NoticeCode::ALL.len()],
     /// Heartbeats written.
     pub heartbeats: u64,
     /// Merged messages that had to be encoded.
     pub merges_encoded: u64,
     /// Merged messages that were shared with another client.
     pub merges_shared: u64,
-    /// Times that the counts of a channel were found not to add up: each is a mistake of ours.
+    /// Bytes of the entries in all rings, and how many there may be.
+    pub ring_bytes: u64,
+    /// See [`crate::Limits::ring_bytes_total`].
+    pub ring_bytes_max: u64,
+    /// Bytes of the frame log in use, and its size.
+    pub log_bytes: u64,
+    /// See [`crate::Limits::log_bytes`].
+    pub log_bytes_max: u64,
+    /// Streams of which entries were lost on the way from the engine.
+    pub streams_lost: u64,
+    /// Times that everything was counted anew, to see whether it adds up.
+    pub audits: u64,
+    /// Times that something was found not to add up: each is a mistake of ours.
     pub conservation_breaches: u64,
     /// Closes by code, in the order of `CloseCode::ALL`.
-    pub closes: [u64; wire::close::CloseCode::ALL.len()],
+    pub closes: [u64; CloseCode::ALL.len()],
+    /// Age of the oldest unsent entry of each lagging client, taken twice a second.
+    pub lag_age: Histogram<LagAge>,
+    /// Unsent entries of each lagging client, taken twice a second.
+    pub lag_entries: Histogram<LagEntries>,
+    /// Deliveries carried by each write that carried any.
+    pub write_messages: Histogram<WriteMessages>,
     /// From the engine's post to the write; the oldest entry of each write.
     pub publish_to_written: LatencyHistogram,
     /// From the venue's event time to the write; the oldest entry of each write.
@@ -134,23 +137,70 @@ impl HubStats {
         for (mine, theirs) in self.channels.iter_mut().zip(&other.channels) {
             mine.add(theirs);
         }
-        for (mine, theirs) in self.closes.iter_mut().zip(other.closes) {
-            *mine += theirs;
+        self.tiers.resize(self.tiers.len().max(other.tiers.len()), 0);
+        add_all(&mut self.tiers, &other.tiers);
+        add_all(&mut self.closes, &other.closes);
+        add_all(&mut self.notices, &other.notices);
+        add_all(&mut self.resumed, &other.resumed);
+        for (mine, theirs) in self.sums().into_iter().zip(other.clone().sums()) {
+            *mine += *theirs;
         }
-        self.clients += other.clients;
-        self.lagging += other.lagging;
-        self.entries += other.entries;
-        self.writes += other.writes;
-        self.bytes_written += other.bytes_written;
-        self.writes_blocked += other.writes_blocked;
-        self.requests += other.requests;
-        self.requests_refused += other.requests_refused;
-        self.heartbeats += other.heartbeats;
-        self.merges_encoded += other.merges_encoded;
-        self.merges_shared += other.merges_shared;
-        self.conservation_breaches += other.conservation_breaches;
+        self.lag_age.add(&other.lag_age);
+        self.lag_entries.add(&other.lag_entries);
+        self.write_messages.add(&other.write_messages);
         self.publish_to_written.add(&other.publish_to_written);
         self.event_to_written.add(&other.event_to_written);
+    }
+
+    /// The single numbers, of which those of all shards are added up.
+    const fn sums(&mut self) -> [&mut u64; 22] {
+        [
+            &mut self.clients,
+            &mut self.lagging,
+            &mut self.broken,
+            &mut self.entries,
+            &mut self.writes,
+            &mut self.bytes_written,
+            &mut self.writes_blocked,
+            &mut self.requests,
+            &mut self.requests_refused,
+            &mut self.subscriptions_refused,
+            &mut self.policies_refused,
+            &mut self.floods,
+            &mut self.heartbeats,
+            &mut self.merges_encoded,
+            &mut self.merges_shared,
+            &mut self.ring_bytes,
+            &mut self.ring_bytes_max,
+            &mut self.log_bytes,
+            &mut self.log_bytes_max,
+            &mut self.streams_lost,
+            &mut self.audits,
+            &mut self.conservation_breaches,
+        ]
+    }
+
+    /// What stands at this moment, as it was kept up to date.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        Standing {
+            clients: self.clients,
+            lagging: self.lagging,
+            pending: self.channels.map(|channel| channel.pending),
+            subscriptions: self.channels.map(|channel| channel.subscriptions),
+        }
+    }
+
+    /// The entries of a range were handed to a socket, or will stand behind a cursor; says how many.
+    pub(crate) fn write_range(&mut self, range: &LogRange) -> u64 {
+        let mut messages = 0;
+        for (channel, count) in self.channels.iter_mut().zip(range.counts) {
+            let count = u64::from(count);
+            channel.written += count;
+            channel.pending -= count;
+            messages += count;
+        }
+        messages
     }
 
     /// The counts of a channel.
@@ -159,18 +209,32 @@ impl HubStats {
     }
 }
 
+fn add_all(mine: &mut [u64], theirs: &[u64]) {
+    for (mine, theirs) in mine.iter_mut().zip(theirs) {
+        *mine += theirs;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn an_observation_falls_into_the_first_bucket_that_holds_it() {
-        let mut histogram = LatencyHistogram::default();
-        for ns in [0, 5_000, 5_001, 10_000_000_000, 10_000_000_001] {
-            histogram.observe(Nanos(ns));
-        }
-        assert_eq!((histogram.counts[0], histogram.counts[1]), (2, 1));
-        assert_eq!((histogram.counts[19], histogram.counts[20]), (1, 1));
+    fn shards_add_up_in_every_number() {
+        let mut one = HubStats { tiers: vec![1, 2], ..HubStats::default() };
+        one.sums().into_iter().enumerate().for_each(|(index, sum)| *sum = index as u64 + 1);
+        (one.closes, one.notices, one.resumed) = ([3; _], [4; _], [5; _]);
+        one.channels[1].pending = 7;
+        one.channels[2].subscriptions = [8; _];
+        one.lag_entries.observe(9);
+        let mut sum = HubStats::default();
+        sum.add(&one);
+        assert_eq!(sum, one, "nothing is left out");
+        sum.add(&one);
+        assert_eq!((sum.clients, sum.conservation_breaches), (2, 44));
+        assert_eq!((sum.closes[0], sum.notices[0], sum.resumed[1], sum.tiers[1]), (6, 8, 10, 4));
+        assert_eq!((sum.channels[1].pending, sum.channels[2].subscriptions[0]), (14, 16));
+        assert_eq!(sum.lag_entries.count(), 2);
     }
 
     #[test]

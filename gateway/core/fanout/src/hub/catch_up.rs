@@ -113,7 +113,9 @@ impl Hub {
         let Some(sub) = self.client(id).map(|client| client.subs[index as usize]) else { return };
         let stream = self.stream(sub.stream);
         let (key, head, lost) = (stream.key, stream.head, stream.published - sub.cursor);
-        self.count(key.channel()).dropped += lost - u64::from(planted::is(Bug::DropMiscounted));
+        let counts = self.count(key.channel());
+        counts.dropped += lost - u64::from(planted::is(Bug::DropMiscounted));
+        counts.pending -= lost;
         if let Some(client) = self.client(id) {
             client.dropped += lost;
         }
@@ -141,7 +143,12 @@ impl Hub {
         while end < taken {
             end += super::sweep::frame_len(&bytes[end..]);
         }
+        if end > answers {
+            // A notice goes together with the message that it speaks of: otherwise it would be said again, of another one.
+            end = marks.iter().map(|mark| mark.end).find(|&whole| whole >= end).unwrap_or(end);
+        }
         client.out.extend_from_slice(&bytes[taken..end]);
+        let mut messages = 0;
         for mark in marks.iter().filter(|mark| mark.end <= end) {
             let sub = &mut client.subs[mark.sub as usize];
             let passed = mark.ordinal - sub.cursor;
@@ -149,6 +156,8 @@ impl Hub {
             counts.merged += mark.merged;
             counts.dropped += mark.dropped;
             counts.written += passed - mark.merged - mark.dropped;
+            counts.pending -= passed;
+            messages += passed - mark.merged - mark.dropped;
             client.dropped += mark.dropped;
             (sub.cursor, sub.cursor_seq, sub.cursor_epoch) = (mark.ordinal, mark.seq, mark.epoch);
             sub.told_stale &= !mark.told_fresh;
@@ -159,6 +168,9 @@ impl Hub {
                 sub.due = if next > now { next } else { now + interval };
                 self.timers.push(sub.due, id, Some(sub.stream));
             }
+        }
+        if messages > 0 {
+            self.stats.write_messages.observe(messages);
         }
     }
 
@@ -171,8 +183,10 @@ impl Hub {
         }
         client.has_due = false;
         client.lagging_since = None;
-        client.mode = Mode::Live;
-        if client.has_unsynced {
+        let was_lagging = std::mem::replace(&mut client.mode, Mode::Live) == Mode::Lagging;
+        let has_unsynced = client.has_unsynced;
+        self.stats.lagging -= u64::from(was_lagging);
+        if has_unsynced {
             self.ask_unsynced(id);
         }
     }

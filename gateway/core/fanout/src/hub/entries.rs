@@ -64,7 +64,9 @@ impl Hub {
         let range =
             LogRange { start: at, end, ts_publish: batch.ts_publish, ts_event: entry.ts_event, counts };
         let held = if planted::is(Bug::HeldUncounted) { 0 } else { stream.held.len() };
-        self.stats.channel(channel).fanned_out += (stream.subscribers.len() + held) as u64;
+        let counts = self.stats.channel(channel);
+        counts.fanned_out += (stream.subscribers.len() + held) as u64;
+        counts.pending += (stream.subscribers.len() + stream.held.len()) as u64;
         for &SubRef { client: id, .. } in &stream.subscribers {
             let Some(client) = self.clients[id.index()].as_mut() else { continue };
             if client.mode == Mode::Lagging && planted::is(Bug::LagQueued) {
@@ -125,7 +127,9 @@ impl Hub {
         stream.push(entry, batch, end..end, evictions);
         self.ring_bytes = self.ring_bytes + stream.ring_bytes() - before;
         let readers = stream.readers().count() as u64;
-        self.stats.channel(stream.key.channel()).fanned_out += readers;
+        let counts = self.stats.channel(stream.key.channel());
+        counts.fanned_out += readers;
+        counts.pending += readers;
     }
 
     /// Makes a live client lagging where it stands, because what comes next cannot be given to it as a range.
@@ -140,8 +144,10 @@ impl Hub {
     fn lag_without_range(&mut self, id: ClientId, channel: Channel) {
         if self.client(id).is_some_and(|client| client.mode == Mode::Live) {
             // `lag` takes what is pending out of the count of written entries, where ranges were put before; this
-            // entry never was in a range.
-            self.count(channel).written += 1;
+            // entry never was in a range. For the same reason it is pending once, and not twice.
+            let counts = self.count(channel);
+            counts.written += 1;
+            counts.pending -= 1;
             self.lag_told_live(id);
         }
     }
@@ -173,6 +179,9 @@ impl Hub {
         let point = asked.and_then(|asked| asked.resume);
         let found = point.and_then(|(epoch, seq)| stream.locate(epoch, seq));
         let recovered = point.map(|_| found.is_some());
+        if let Some(recovered) = recovered {
+            self.stats.resumed[usize::from(!recovered)] += 1;
+        }
         let has_snapshot =
             (is_wanted || recovered == Some(false)) && join.snapshot.len > 0 && found.is_none();
         if let Some(Asked { req_id, time_in, .. }) = asked {
@@ -209,7 +218,9 @@ impl Hub {
         (one.cursor_epoch, one.cursor_seq) = point;
         client.has_due = true;
         let channel = StreamKey::from(one.stream).channel();
-        self.count(channel).fanned_out += if planted::is(Bug::ResumeUncounted) { 0 } else { missed };
+        let counts = self.count(channel);
+        counts.fanned_out += if planted::is(Bug::ResumeUncounted) { 0 } else { missed };
+        counts.pending += missed;
         self.make_dirty(id);
     }
 
@@ -339,6 +350,7 @@ impl Hub {
     /// Sends a notice to a client that opted in.
     pub(super) fn notify(&mut self, id: ClientId, notice: &Notice<'_>) {
         if self.client(id).is_some_and(|client| client.ext) {
+            self.stats.notices[notice.code as usize] += 1;
             self.answer(id, |out| wire::reply::notice(notice, out));
         }
     }
@@ -368,7 +380,10 @@ impl Hub {
         stream.forget();
         let (channel, readers) = (stream.key.channel(), stream.readers().count() as u64);
         // The hole counts as one entry for each of them.
-        self.count(channel).fanned_out += readers;
+        let counts = self.count(channel);
+        counts.fanned_out += readers;
+        counts.pending += readers;
+        self.stats.streams_lost += 1;
         self.ring_bytes -= forgotten;
         self.note_idle(id, now);
     }

@@ -107,6 +107,7 @@ impl Hub {
         payload.clear();
         let key = StreamKey::from(sub.stream);
         wire::reply::notice(&Notice::about(NoticeCode::Fresh, key, self.symbol(key)), &mut payload);
+        self.stats.notices[NoticeCode::Fresh as usize] += 1;
         write_frame(Opcode::Text, &payload, writing.bytes);
         self.scratch.payload = payload;
         writing.mark(Mark { merged: 0, dropped: 0, told_fresh: true, ..last });
@@ -178,6 +179,7 @@ impl Hub {
             ..Notice::about(code, key, self.symbol(key))
         };
         wire::reply::notice(&notice, &mut payload);
+        self.stats.notices[code as usize] += 1;
         write_frame(Opcode::Text, &payload, writing.bytes);
         self.scratch.payload = payload;
     }

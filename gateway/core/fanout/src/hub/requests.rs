@@ -183,9 +183,16 @@ impl Hub {
             return Err(Refusal::AlreadySubscribed.to_string());
         }
         if client.subs.len() >= subscriptions_max {
+            self.stats.subscriptions_refused += 1;
             return Err(format!("Subscription limit of {subscriptions_max} per connection reached"));
         }
-        let terms = terms.map_err(|policies| Refusal::Policy(&policies).to_string())?;
+        let terms = match terms {
+            Ok(terms) => terms,
+            Err(policies) => {
+                self.stats.policies_refused += 1;
+                return Err(Refusal::Policy(&policies).to_string());
+            }
+        };
         let sub = client.subs.len() as u32;
         if client.subs.len() == client.subs.capacity() {
             // Most clients have one or a few for as long as they are there: no room on stock.
@@ -205,6 +212,7 @@ impl Hub {
             cursor_seq: Default::default(),
             cursor_epoch: Default::default(),
         });
+        self.stats.subscribed(key.channel(), terms.policy);
         let asked = crate::stream::Asked { req_id: asked.req_id, time_in: asked.now.wall, resume };
         self.ask(key.id(), Waiter { reader: SubRef { client: id, sub }, asked: Some(asked) });
         Ok(())
@@ -258,9 +266,7 @@ impl Hub {
         }
         for range in client.ranges.drain(..) {
             client.out.extend_from_slice(self.log.read(range.start, range.end));
-            for (channel, count) in self.stats.channels.iter_mut().zip(range.counts) {
-                channel.written += u64::from(count);
-            }
+            self.stats.write_range(&range);
         }
     }
 
@@ -269,10 +275,12 @@ impl Hub {
         let Some(client) = self.client(id) else { return };
         let sub = client.subs[position];
         let has_cursor = client.mode == Mode::Lagging || !sub.is_fed();
-        if has_cursor && sub.state == SubState::Active && !planted::is(Bug::DiscardUncounted) {
+        if has_cursor && sub.state == SubState::Active {
             let stream = self.stream(sub.stream);
             let (channel, pending) = (stream.key.channel(), stream.published - sub.cursor);
-            self.count(channel).discarded += pending;
+            let counts = self.count(channel);
+            counts.pending -= pending;
+            counts.discarded += if planted::is(Bug::DiscardUncounted) { 0 } else { pending };
         }
     }
 
@@ -288,6 +296,8 @@ impl Hub {
         self.note_idle(sub.stream, now);
         let Some(client) = self.client(id) else { return };
         client.subs.swap_remove(position);
+        self.stats.unsubscribed(StreamKey::from(sub.stream).channel(), sub.terms.policy);
+        let Some(client) = self.client(id) else { return };
         let old = client.subs.len() as u32;
         if let Some(moved) = client.subs.get(position).copied() {
             self.renumber(SubRef { client: id, sub: old }, position as u32, &moved);
@@ -340,6 +350,7 @@ impl Hub {
         for range in ranges {
             for (channel, count) in self.stats.channels.iter_mut().zip(range.counts) {
                 channel.discarded += u64::from(count);
+                channel.pending -= u64::from(count);
             }
         }
         let now = self.client(id).map_or(Nanos(0), |client| client.last_sent);

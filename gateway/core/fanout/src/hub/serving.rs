@@ -6,7 +6,7 @@ use wire::reply::{Refusal, Terms};
 use wire::request::Delivery;
 
 use super::{Hub, Now};
-use crate::client::{ClientId, Mode, SubState};
+use crate::client::{ClientId, SubState};
 use crate::planted::{self, Bug};
 use crate::terms::{Rate, TierBounds};
 
@@ -29,7 +29,9 @@ impl Hub {
         let terms = self
             .tier(id)
             .change(key.channel(), &sub.terms, asked)
-            .map_err(|policies| Refusal::Policy(&policies).to_string())?;
+            .map_err(|policies| Refusal::Policy(&policies).to_string());
+        self.stats.policies_refused += u64::from(terms.is_err());
+        let terms = terms?;
         self.change_serving(id, index, now.mono, |sub| sub.terms = terms);
         Ok((key, terms))
     }
@@ -66,7 +68,12 @@ impl Hub {
             self.remove_subscriber(id, index, sub.stream);
         }
         let Some(client) = self.client(id) else { return };
-        change(&mut client.subs[index as usize]);
+        let one = &mut client.subs[index as usize];
+        change(one);
+        let policy = one.terms.policy;
+        let channel = StreamKey::from(sub.stream).channel();
+        self.stats.unsubscribed(channel, sub.terms.policy);
+        self.stats.subscribed(channel, policy);
         if sub.state == SubState::Active {
             self.add_subscriber(id, index, sub.stream);
         }
@@ -85,9 +92,12 @@ impl Hub {
     pub(super) fn set_tier(&mut self, id: ClientId, tier: u8, now: Now) {
         assert!(usize::from(tier) < self.tiers.len(), "tiers are named by the settings");
         let Some(client) = self.client(id) else { return };
-        client.tier = tier;
+        let before = std::mem::replace(&mut client.tier, tier);
         let asked_rate = client.rate.as_ref().map_or(0, |rate| rate.asked);
-        for index in 0..client.subs.len() as u32 {
+        let count = client.subs.len() as u32;
+        self.stats.tiers[usize::from(before)] -= 1;
+        self.stats.tiers[usize::from(tier)] += 1;
+        for index in 0..count {
             let Some(sub) = self.client(id).map(|client| client.subs[index as usize]) else { return };
             let terms = self.tier(id).bound(StreamKey::from(sub.stream).channel(), &sub.terms);
             if terms != sub.terms {
@@ -111,21 +121,30 @@ impl Hub {
         granted
     }
 
-    /// Closes a lagging client whose policy says so.
+    /// Looks how far a lagging client is behind: counts it, and closes it when its policy says so. What it paused does not count.
     pub(super) fn check_lag(&mut self, id: ClientId, wall: Nanos) {
         let Some(client) = self.clients.get(id.index()).and_then(Option::as_ref) else { return };
-        let over = client.subs.iter().any(|sub| {
+        let (mut entries, mut age, mut over) = (0, Nanos(0), false);
+        for sub in client.subs.iter().filter(|sub| sub.state == SubState::Active && !sub.paused) {
             let Some(stream) = self.streams.get(sub.stream.index()).and_then(Option::as_deref) else {
-                return false;
+                continue;
             };
-            let limited =
-                sub.terms.policy == Policy::Disconnect && sub.state == SubState::Active && !sub.paused;
-            limited
-                && (stream.published - sub.cursor > u64::from(sub.terms.max_lag_entries)
-                    || (stream.published > sub.cursor && planted::is(Bug::DisconnectHasty))
-                    || stream.lag_age(sub.cursor, wall) > sub.terms.max_lag())
-        });
-        if over && client.mode == Mode::Lagging {
+            let lacks = stream.published - sub.cursor;
+            if lacks == 0 {
+                continue;
+            }
+            entries += lacks;
+            // Of entries that are gone all that is known is that they are older than those that are there.
+            let known = sub.cursor.max(stream.oldest() - 1);
+            age = age.max(stream.lag_age(known, wall));
+            over |= sub.terms.policy == Policy::Disconnect
+                && (lacks > u64::from(sub.terms.max_lag_entries)
+                    || planted::is(Bug::DisconnectHasty)
+                    || stream.lag_age(sub.cursor, wall) > sub.terms.max_lag());
+        }
+        self.stats.lag_entries.observe(entries);
+        self.stats.lag_age.observe(age.0);
+        if over {
             self.close(id, CloseCode::SlowConsumer, "lag limit of the disconnect policy");
         }
     }

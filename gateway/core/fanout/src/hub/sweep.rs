@@ -235,13 +235,15 @@ impl Hub {
         let Some(client) = self.clients[id.index()].as_mut() else { return };
         release(&mut client.out);
         if let Some(oldest) = client.ranges.first() {
-            self.stats.publish_to_written.observe(now.wall.since(oldest.ts_publish));
-            self.stats.event_to_written.observe(now.wall.since(oldest.ts_event));
+            self.stats.publish_to_written.observe(now.wall.since(oldest.ts_publish).0);
+            self.stats.event_to_written.observe(now.wall.since(oldest.ts_event).0);
         }
+        let mut messages = 0;
         for range in client.ranges.drain(..ranges) {
-            for (channel, count) in self.stats.channels.iter_mut().zip(range.counts) {
-                channel.written += u64::from(count);
-            }
+            messages += self.stats.write_range(&range);
+        }
+        if messages > 0 {
+            self.stats.write_messages.observe(messages);
         }
         if !client.ranges.is_empty() && !client.queued {
             // More than one write can carry. It goes on before others with much to be written, so that whoever is first there was
@@ -300,11 +302,10 @@ impl Hub {
         let Some(client) = self.clients[id.index()].as_mut() else { return };
         assert_eq!(client.mode, Mode::Live, "only a live client begins to lag");
         client.mode = Mode::Lagging;
+        self.stats.lagging += 1;
         // What was pending as ranges and is not behind a cursor below was written.
         for range in client.ranges.drain(..) {
-            for (channel, count) in self.stats.channels.iter_mut().zip(range.counts) {
-                channel.written += u64::from(count);
-            }
+            self.stats.write_range(&range);
         }
         client.ranges.shrink_to(0);
         for index in 0..client.subs.len() {
@@ -323,7 +324,10 @@ impl Hub {
         if !sub.is_fed() {
             // Held: its cursor is where it was.
             if never_synced {
-                self.stats.channel(channel).discarded += stream.published - sub.cursor;
+                let pending = stream.published - sub.cursor;
+                let counts = self.stats.channel(channel);
+                counts.discarded += pending;
+                counts.pending -= pending;
                 self.unsync(id, index as u32);
             }
             return;
@@ -342,6 +346,8 @@ impl Hub {
         if never_synced {
             counts.discarded += pending;
             self.unsync(id, index as u32);
+        } else {
+            counts.pending += pending;
         }
     }
 
