@@ -7,6 +7,7 @@ pub mod app;
 pub mod clock;
 pub mod config;
 pub mod engine;
+pub mod explain;
 pub mod feed;
 pub mod http;
 pub mod lane;
