@@ -8,6 +8,7 @@ pub mod busy;
 pub mod clock;
 pub mod config;
 pub mod engine;
+pub mod explain;
 pub mod feed;
 pub mod http;
 pub mod lane;

@@ -8,6 +8,7 @@
     reason = "each test file includes it and uses a part; a panic is what a test has for an error"
 )]
 
+pub mod asleep;
 pub mod book;
 pub mod client;
 pub mod gateway;
