@@ -85,7 +85,8 @@ fn hub(clients: u64) -> (Hub, Vec<ClientId>) {
     let ids: Vec<ClientId> =
         (0..clients).map(|number| hub.handle_connect(number + 1, true, Now::default())).collect();
     for &id in &ids {
-        let subscribe = r#"{"method":"subscribe","params":{"channel":"book","symbol":["S0/USD","S1/USD","S2/USD"]}}"#;
+        let subscribe =
+            r#"{"method":"subscribe","params":{"channel":"book","symbol":["S0/USD","S1/USD","S2/USD"]}}"#;
         say(&mut hub, id, subscribe);
     }
     answer(&mut hub);

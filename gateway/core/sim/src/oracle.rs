@@ -65,6 +65,7 @@ impl Oracle {
             leaving: false,
             paused: false,
             told_stale: false,
+            promised: None,
             lag_limits: None,
             resuming: true,
             lying,
@@ -190,6 +191,10 @@ impl Oracle {
                 }
             }
             Some("resynced") => view.begin_again(),
+            // Of candles several messages may follow, one for each interval.
+            Some("merged") if matches!(key.0, Channel::Book | Channel::Ticker) => {
+                view.promised = notice.count
+            }
             Some("stale") if std::mem::replace(&mut view.told_stale, true) => {
                 return Err(format!("stale twice: {key:?}"));
             }
@@ -206,6 +211,13 @@ impl Oracle {
         let first = message.data.first().ok_or("a message without elements")?;
         let (_, symbol) = key_of(Some(channel.name()), first.symbol).ok_or("data without a symbol")?;
         let view = self.views.get_mut(&(channel, symbol)).ok_or("data without subscription")?;
+        let merged = first.merged.unwrap_or(1);
+        match view.promised.take() {
+            Some(promised) if promised != merged => {
+                return Err(format!("stands for {merged}, {promised} were promised"));
+            }
+            _ => {}
+        }
         view.admit(is_snapshot, matches!(channel, Channel::Book | Channel::Ticker))?;
         if channel == Channel::Trade && self.ext && !is_snapshot && view.lacks_snapshot(first) {
             self.snapshots_missed += 1;

@@ -41,6 +41,8 @@ pub(crate) struct View {
     pub(super) told_lost: u64,
     /// A notice said that the next link is broken.
     pub(super) told_gap: bool,
+    /// Entries that a notice said the next message stands for.
+    pub(super) promised: Option<u64>,
     /// The last notice about its data said that it is stale.
     pub(super) told_stale: bool,
 }
