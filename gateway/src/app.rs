@@ -14,12 +14,14 @@ use wire::close::CloseCode;
 use wire::ws::ReadLimits;
 
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::engine::{self, EngineHandle, EngineRequest};
+use crate::config::{Config, Layout};
+use crate::engine::{self, Engine, EngineHandle, EngineRequest};
+use crate::feed::Reader;
 use crate::http::{PublicState, serve_admin, serve_public, tune};
 use crate::metrics::Metrics;
 use crate::reference::Reference;
-use crate::shard::{self, ShardHandle, ShardInput, ShardSettings};
+use crate::shard::{self, Shard, ShardHandle, ShardInput, ShardSettings};
+use crate::upstream::{Elsewhere, Here};
 use crate::{VERSION, feed};
 
 /// Why the gateway did not start.
@@ -49,9 +51,7 @@ pub struct App {
     pub admin: SocketAddr,
     state: Arc<PublicState>,
     stopping: Arc<AtomicBool>,
-    shard_threads: Vec<JoinHandle<()>>,
-    engine_thread: JoinHandle<()>,
-    feed_thread: JoinHandle<()>,
+    threads: Threads,
     /// Dropping it ends the HTTP runtime.
     front: Option<oneshot::Sender<()>>,
     front_thread: JoinHandle<()>,
@@ -71,11 +71,12 @@ impl App {
         let reference = Arc::new(RwLock::new(Reference::default()));
 
         let requests = engine::requests();
-        let shards = start_shards(&config, &requests.0, clock)?;
-        let (feed_lanes, feed_thread) = feed::spawn(config.feed.clone(), clock, Arc::clone(&stopping))?;
-        let (engine, engine_thread) =
-            engine::spawn(feed_lanes, shards.lanes, Arc::clone(&reference), clock, requests)?;
-        let state = Arc::new(public_state(config, shards.handles, engine, reference, clock));
+        let shards = build_shards(&config, &requests.0, clock)?;
+        let (feed_lanes, reader) = feed::build(config.feed.clone(), clock, Arc::clone(&stopping));
+        let (handle, engine) =
+            engine::build(feed_lanes, shards.lanes, Arc::clone(&reference), clock, requests);
+        let threads = start_threads(config.threads.layout, reader, engine, shards.shards)?;
+        let state = Arc::new(public_state(config, shards.handles, handle, reference, clock));
         let metrics = Arc::new(Metrics::new(Arc::clone(&state), Arc::clone(&stopping)));
         let (front, front_thread) = start_front(public, admin, Arc::clone(&state), metrics)?;
         Ok(Self {
@@ -83,9 +84,7 @@ impl App {
             admin: admin_address,
             state,
             stopping,
-            shard_threads: shards.threads,
-            engine_thread,
-            feed_thread,
+            threads,
             front: Some(front),
             front_thread,
         })
@@ -102,11 +101,11 @@ impl App {
                 tracing::warn!("a shard is too busy to be told that the gateway ends");
             }
         }
-        self.shard_threads.into_iter().for_each(join);
-        join(self.feed_thread);
+        self.threads.shards.into_iter().for_each(join);
+        self.threads.feed.into_iter().for_each(join);
         // The engine is last: shards ask it until they have ended.
         let _ = self.state.engine.requests.send(EngineRequest::Stop);
-        join(self.engine_thread);
+        self.threads.engine.into_iter().for_each(join);
     }
 }
 
@@ -137,20 +136,52 @@ fn listen(
     bind().map_err(|error| StartError::Listen { setting, address, error })
 }
 
+/// Threads of the data's way. Where feed and engine share the shard's thread they have none.
+#[derive(Debug)]
+struct Threads {
+    shards: Vec<JoinHandle<()>>,
+    feed: Option<JoinHandle<()>>,
+    engine: Option<JoinHandle<()>>,
+}
+
+fn start_threads(
+    layout: Layout,
+    reader: Reader,
+    engine: Engine,
+    mut shards: Vec<Shard>,
+) -> io::Result<Threads> {
+    match (layout, shards.pop()) {
+        (Layout::Single, Some(only)) => {
+            let thread = shard::spawn(only, Here::new(reader, engine))?;
+            Ok(Threads { shards: vec![thread], feed: None, engine: None })
+        }
+        (_, last) => {
+            let feed = Some(feed::spawn(reader)?);
+            let engine = Some(engine::spawn(engine)?);
+            let shards = shards.into_iter().chain(last).map(|shard| shard::spawn(shard, Elsewhere));
+            Ok(Threads { shards: shards.collect::<io::Result<_>>()?, feed, engine })
+        }
+    }
+}
+
 struct Shards {
     handles: Vec<ShardHandle>,
     lanes: Vec<crate::lane::ShardLane>,
-    threads: Vec<JoinHandle<()>>,
+    shards: Vec<Shard>,
 }
 
-fn start_shards(
+fn build_shards(
     config: &Config,
     engine: &crossbeam_channel::Sender<EngineRequest>,
     clock: Clock,
 ) -> Result<Shards, StartError> {
     let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let count = if config.shards.count == 0 { cores.min(64) } else { config.shards.count as usize };
-    let mut shards = Shards { handles: Vec::new(), lanes: Vec::new(), threads: Vec::new() };
+    let count = match (config.threads.layout, config.shards.count) {
+        (Layout::Single, _) => 1,
+        (Layout::Spread, 0) => cores.min(64),
+        (Layout::Spread, count) => count as usize,
+    };
+    let mut shards = Shards { handles: Vec::new(), lanes: Vec::new(), shards: Vec::new() };
     for index in 0..count {
         let settings = ShardSettings {
             index,
@@ -161,11 +192,12 @@ fn start_shards(
                 fragments_max: config.inbound.fragments_max,
             },
             version: VERSION,
+            busy_poll: config.threads.busy_poll,
         };
-        let (handle, lane, thread) = shard::spawn(settings, engine.clone(), clock)?;
+        let (handle, lane, shard) = shard::build(settings, engine.clone(), clock)?;
         shards.handles.push(handle);
         shards.lanes.push(lane);
-        shards.threads.push(thread);
+        shards.shards.push(shard);
     }
     Ok(shards)
 }

@@ -123,19 +123,18 @@ pub struct EngineHandle {
     pub requests: Sender<EngineRequest>,
 }
 
-/// Starts the thread.
-///
-/// # Errors
-/// When the thread cannot be started.
-pub fn spawn(
+/// An engine, and what the rest of the gateway holds of it.
+#[must_use]
+pub fn build(
     feed: FeedLanes,
     lanes: Vec<ShardLane>,
     reference: Arc<RwLock<Reference>>,
     clock: Clock,
     requests: (Sender<EngineRequest>, Receiver<EngineRequest>),
-) -> io::Result<(EngineHandle, JoinHandle<()>)> {
+) -> (EngineHandle, Engine) {
     let (sender, requests) = requests;
     let engine = Engine {
+        next_tick: Nanos(0),
         market: Market::new(MarketLimits::default()),
         publisher: Publisher::new(lanes),
         feed,
@@ -147,8 +146,21 @@ pub fn spawn(
         stale_since: None,
         clock,
     };
-    let thread = thread::Builder::new().name("engine".into()).spawn(move || engine.run())?;
-    Ok((EngineHandle { requests: sender }, thread))
+    (EngineHandle { requests: sender }, engine)
+}
+
+/// Gives an engine a thread of its own. It ends at [`EngineRequest::Stop`].
+///
+/// # Errors
+/// When the thread cannot be started.
+pub fn spawn(mut engine: Engine) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name("engine".into()).spawn(move || {
+        while let Some(done) = engine.turn() {
+            if done == 0 {
+                engine.wait();
+            }
+        }
+    })
 }
 
 /// The channel of requests; made before the shards, which hold its sending end.
@@ -157,7 +169,8 @@ pub fn requests() -> (Sender<EngineRequest>, Receiver<EngineRequest>) {
     bounded(REQUESTS_MAX)
 }
 
-struct Engine {
+/// Owner of all books: applies what the feed says, publishes what changed, answers what shards ask.
+pub struct Engine {
     market: Market,
     publisher: Publisher<ShardLane>,
     feed: FeedLanes,
@@ -170,30 +183,41 @@ struct Engine {
     last_line: Nanos,
     /// Since when at least one instrument has been stale (monotonic).
     stale_since: Option<Nanos>,
+    /// When deadlines are looked at next (monotonic).
+    next_tick: Nanos,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Engine")
+    }
 }
 
 impl Engine {
-    fn run(mut self) {
-        let mut next_tick = Nanos(0);
-        loop {
-            let Some(requests) = self.take_requests() else { return };
-            let events = self.take_feed();
-            let mut mono = self.clock.mono();
-            self.watch.end_turn(mono);
-            if requests + events == 0 {
-                self.wait();
-                mono = self.clock.mono();
-                self.watch.end_sleep(mono);
-            }
-            self.note_stale(mono);
-            if mono >= next_tick {
-                next_tick = mono + Nanos(u64::try_from(TICK.as_nanos()).unwrap_or(0));
-                self.market.handle_timeout(self.clock.wall());
-                self.drain_outputs();
-                // A batch that found its lane full goes out now.
-                self.post(Nanos(0));
-            }
+    /// One step: answers requests, takes a message of the feed, looks at deadlines. Says how much there was to do; `None` when the
+    /// gateway ends.
+    pub fn turn(&mut self) -> Option<usize> {
+        // What came between two steps was sleep, or the work of others on this thread.
+        self.watch.end_sleep(self.clock.mono());
+        let requests = self.take_requests()?;
+        let events = self.take_feed();
+        let mono = self.clock.mono();
+        self.watch.end_turn(mono);
+        self.note_stale(mono);
+        if mono >= self.next_tick {
+            self.next_tick = mono + Nanos(u64::try_from(TICK.as_nanos()).unwrap_or(0));
+            self.market.handle_timeout(self.clock.wall());
+            self.drain_outputs();
+            // A batch that found its lane full goes out now.
+            self.post(Nanos(0));
         }
+        Some(requests + events)
+    }
+
+    /// When deadlines are looked at next (monotonic).
+    #[must_use]
+    pub const fn next_tick(&self) -> Nanos {
+        self.next_tick
     }
 
     fn note_stale(&mut self, now: Nanos) {

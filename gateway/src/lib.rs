@@ -15,6 +15,7 @@ pub mod lane;
 pub mod metrics;
 pub mod reference;
 pub mod shard;
+mod upstream;
 
 /// Version of the gateway, as clients and operators see it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

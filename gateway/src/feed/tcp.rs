@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 use wire::feed::{FeedRequest, encode_request};
@@ -29,7 +30,8 @@ impl TcpSource {
                 Ok(stream) => {
                     stream.set_nodelay(true)?;
                     let scratch = vec![0; READ_BYTES].into_boxed_slice();
-                    return Ok(Self { stream, patience: Duration::ZERO, scratch });
+                    // Another patience than any that is asked for, so that the first read sets it.
+                    return Ok(Self { stream, patience: Duration::MAX, scratch });
                 }
                 Err(error) => last = error,
             }
@@ -41,7 +43,10 @@ impl TcpSource {
 impl Source for TcpSource {
     fn read(&mut self, buffer: &mut Vec<u8>, patience: Duration) -> io::Result<usize> {
         if self.patience != patience {
-            self.stream.set_read_timeout(Some(patience.max(Duration::from_millis(1))))?;
+            self.stream.set_nonblocking(patience.is_zero())?;
+            if !patience.is_zero() {
+                self.stream.set_read_timeout(Some(patience.max(Duration::from_millis(1))))?;
+            }
             self.patience = patience;
         }
         match self.stream.read(&mut self.scratch) {
@@ -55,6 +60,10 @@ impl Source for TcpSource {
             }
             Err(error) => Err(error),
         }
+    }
+
+    fn descriptor(&self) -> Option<RawFd> {
+        Some(self.stream.as_raw_fd())
     }
 
     fn request(&mut self, request: &FeedRequest) -> io::Result<()> {
