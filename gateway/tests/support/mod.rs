@@ -10,14 +10,18 @@
 
 pub mod book;
 pub mod client;
+pub mod crowd;
+pub mod dice;
 pub mod gateway;
 pub mod http;
+pub mod reference;
 pub mod scene;
 pub mod script;
 pub mod socket;
 pub mod tape;
 pub mod truth;
 pub mod view;
+pub mod visitor;
 
 use std::time::{Duration, Instant};
 
