@@ -14,6 +14,7 @@ pub mod crowd;
 pub mod dice;
 pub mod gateway;
 pub mod http;
+pub mod nomad;
 pub mod reference;
 pub mod scene;
 pub mod script;
