@@ -91,18 +91,14 @@ _OPTIONS = {
         "orientation": "auto",
         "reduceOptions": _REDUCE,
         "textMode": "auto",
-        "wideLayout": True,
     },
     "bargauge": {
         "displayMode": "gradient",
-        "maxVizHeight": 300,
         "minVizHeight": 16,
         "minVizWidth": 8,
-        "namePlacement": "auto",
         "orientation": "horizontal",
         "reduceOptions": _REDUCE,
         "showUnfilled": True,
-        "sizing": "auto",
         "valueMode": "color",
     },
     "heatmap": {
@@ -113,7 +109,7 @@ _OPTIONS = {
         "filterValues": {"le": 1e-9},
         "legend": {"show": True},
         "rowsFrame": {"layout": "auto"},
-        "tooltip": {"mode": "single", "showColorScale": True, "yHistogram": True},
+        "tooltip": {"show": True, "yHistogram": True},
         "yAxis": {"axisPlacement": "left", "reverse": False, "unit": "s"},
     },
 }
