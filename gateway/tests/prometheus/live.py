@@ -1,0 +1,112 @@
+"""Asks a Prometheus that scrapes a gateway whether every query of the dashboards and rules has data: live.py URL DASHBOARDS.
+
+Takes the queries as they stand, with the variables replaced. A query that rightly has no data in a gateway that is well is listed
+below with its reason; the series that it uses must be there all the same. Ends with 1 and names what lacks data.
+"""
+
+import json
+import math
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import boards
+
+# What Grafana would put in for a scrape interval of one second.
+RATE_INTERVAL = "10s"
+RANGE_S = 30
+
+# Panels whose query may have no data, each with the reason.
+MAY_BE_EMPTY = {
+    ("gateway-overview", "Connections opened and ended", 'closed: {{code}}'): "lists only codes that occur",
+    ("gateway-feed", "Not applied, by reason", "{{reason}}"): "lists only reasons that occur",
+}
+
+# Selections that a gateway which is well does not have.
+MAY_LACK = {}
+
+
+def ask(url, path, **parameters):
+    """The result of a query; an error of Prometheus is one of ours."""
+    address = f"{url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+    try:
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            return json.load(answer)["data"]["result"]
+    except urllib.error.HTTPError as error:
+        raise ValueError(json.load(error).get("error", str(error))) from error
+
+
+def filled(expr, stage="end_to_end"):
+    """A query as Grafana would send it."""
+    for name, value in (("$__rate_interval", RATE_INTERVAL), ("$instance", ".+"), ("$stage", stage)):
+        expr = expr.replace(name, value)
+    return expr
+
+
+def has_numbers(result):
+    """Whether at least one series has at least one number."""
+    samples = [sample for series in result for sample in series.get("values") or [series["value"]]]
+    return any(not math.isnan(float(value)) for _, value in samples)
+
+
+def check_query(url, expr):
+    """What is wrong with a query over the last half minute; none when it has data."""
+    now = time.time()
+    try:
+        result = ask(url, "query_range", query=expr, start=now - RANGE_S, end=now, step=1)
+    except ValueError as error:
+        return str(error)
+    return None if has_numbers(result) else "no data"
+
+
+def check_selectors(url, expr):
+    """Selections of a query that have no series."""
+    for one in boards.selectors(expr):
+        if one in MAY_LACK:
+            continue
+        if not ask(url, "query", query=f"last_over_time({one}[1m])"):
+            yield f"{one} has no series"
+
+
+def check_dashboards(url, folder):
+    """Every query of every panel."""
+    for name, board in boards.dashboards(folder).items():
+        for panel in boards.panels(board):
+            for target in panel["targets"]:
+                expr = filled(target["expr"])
+                place = f"{name}: {panel['title']}: {target['legendFormat']}"
+                what = check_query(url, expr)
+                if (name, panel["title"], target["legendFormat"]) in MAY_BE_EMPTY and what == "no data":
+                    what = "; ".join(check_selectors(url, expr)) or None
+                yield place, expr, what
+
+
+def check_rules(url, folder):
+    """Every rule: a recorded one has data, an alert's series are there."""
+    for rule in boards.rules(folder):
+        expr = rule["expr"]
+        if "record" in rule:
+            what = check_query(url, expr) or check_query(url, rule["record"])
+        else:
+            what = check_query(url, expr)
+            if what in (None, "no data"):
+                what = "; ".join(check_selectors(url, expr)) or None
+        yield rule.get("alert") or rule["record"], expr, what
+
+
+def main():
+    url, folder = sys.argv[1:]
+    checked, failed = 0, []
+    for place, expr, what in [*check_dashboards(url, folder), *check_rules(url, folder)]:
+        checked += 1
+        if what:
+            failed.append(f"{place}: {what}\n    {expr}")
+    print(*failed, sep="\n", end="\n" if failed else "")
+    print(f"live: {checked} queries, {len(failed)} without data, {len(MAY_BE_EMPTY)} that may have none")
+    sys.exit(1 if failed or checked < 100 else 0)
+
+
+if __name__ == "__main__":
+    main()
