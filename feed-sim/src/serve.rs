@@ -49,6 +49,7 @@ pub(crate) enum Command {
     Connect(TcpStream),
     Request(u64, FeedRequest),
     Inject(Fault),
+    Rate(f64),
     Stop,
 }
 
@@ -138,6 +139,16 @@ impl ServerHandle {
     pub fn inject(&self, fault: Fault) {
         // A server that has stopped has nothing to go wrong.
         let _ = self.commands.send(Command::Inject(fault));
+    }
+
+    /// Tells so many lines per second from now on, whatever the source was started with; 0 stands still. Heartbeats go on.
+    ///
+    /// # Panics
+    /// When the rate is negative or no finite number.
+    pub fn set_rate(&self, rate: f64) {
+        assert!(rate >= 0.0 && rate.is_finite(), "a rate is 0 or more: {rate}");
+        // A server that has stopped has nothing to tell.
+        let _ = self.commands.send(Command::Rate(rate));
     }
 
     /// How many readers are connected.
@@ -299,6 +310,7 @@ impl Hub {
                 }
             }
             Command::Inject(fault) => self.feed.inject(fault, now),
+            Command::Rate(rate) => self.feed.set_rate(rate, now),
             Command::Stop => {}
         }
     }
