@@ -291,7 +291,7 @@ const fn column(value: &'static str, title: &'static str, unit: f64, is_compared
 const TOP: [Column; 10] = [
     column("deliveries_per_s", "M deliveries/s", 1e6, true),
     column("us_per_delivery", "us/delivery", 1.0, true),
-    column("shard_us_per_delivery", "of it shard", 1.0, false),
+    column("writing_us_per_delivery", "of it writing", 1.0, true),
     column("engine_us_per_update", "rest, us/update", 1.0, false),
     column("updates_per_read", "updates/read", 1.0, false),
     column("bytes_per_update", "bytes", 1.0, false),
@@ -304,7 +304,7 @@ const TOP: [Column; 10] = [
 const LOAD: [Column; 12] = [
     column("share", "arrived", 1.0, false),
     column("us_per_delivery", "us/delivery", 1.0, true),
-    column("shard_us_per_delivery", "of it shard", 1.0, false),
+    column("writing_us_per_delivery", "of it writing", 1.0, true),
     column("engine_us_per_update", "rest, us/update", 1.0, false),
     column("updates_per_read", "updates/read", 1.0, false),
     column("p50_us", "p50 us", 1.0, true),
