@@ -16,6 +16,7 @@ use feed::{Feed, FeedState};
 use mio::event::Event;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Registry, Token};
+use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
@@ -26,6 +27,8 @@ const FEED: Token = Token(1);
 /// The token of the client in place 0.
 const FIRST_CLIENT: usize = 2;
 const EVENTS_MAX: usize = 1_024;
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 4_096;
 
 /// Settings of `loadtest ceiling`.
 #[derive(Args, Debug, Clone)]
@@ -71,7 +74,7 @@ pub(crate) enum CeilingError {
 pub(crate) fn run(args: &CeilingArgs) -> Result<(), CeilingError> {
     let failed = |error| CeilingError::Listen(args.listen, error);
     let mut poll = Poll::new()?;
-    let mut listener = TcpListener::bind(args.listen).map_err(failed)?;
+    let mut listener = listen(args.listen).map_err(failed)?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     let mut feed =
         Feed::connect(args.feed, poll.registry(), FEED).map_err(|e| CeilingError::Feed(args.feed, e))?;
@@ -97,6 +100,16 @@ pub(crate) fn run(args: &CeilingArgs) -> Result<(), CeilingError> {
             return Ok(());
         }
     }
+}
+
+/// A listener that holds as many connections as any server of the bench: the default of mio overflows with 256 at once.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(TcpListener::from_std(socket.into()))
 }
 
 fn tell_ready(address: SocketAddr) -> io::Result<()> {

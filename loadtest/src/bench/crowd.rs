@@ -105,15 +105,15 @@ impl Crowd {
         })
     }
 
-    /// Connects all clients of the work, so many at a time, each in its role, and says how long that took.
+    /// Connects the clients of the work up to this number, so many at a time, each in its role, and says how long that took.
     pub(crate) fn join(
         &mut self,
+        asked: usize,
         in_flight: usize,
         role: impl Fn(usize) -> Role,
     ) -> Result<Duration, CrowdError> {
         let start = Instant::now();
-        let asked = self.work.clients;
-        let mut next = 0;
+        let mut next = self.opened;
         while self.opened < asked && self.error.is_none() && start.elapsed() < JOIN_LIMIT {
             while next < asked && self.opening < in_flight && self.error.is_none() {
                 self.start(role(next));

@@ -136,6 +136,11 @@ impl Sample {
         self.cpu.values().sum::<Duration>().as_secs_f64() / self.span.as_secs_f64()
     }
 
+    /// Share of its core that crowd and publisher used, in percent.
+    pub(crate) fn generator_percent(&self) -> f64 {
+        100.0 * (self.busy + self.source_cpu).as_secs_f64() / self.span.as_secs_f64()
+    }
+
     fn per_delivery(&self, time: Duration) -> f64 {
         time.as_secs_f64() * 1e6 / self.counts.updates as f64
     }
@@ -147,10 +152,8 @@ impl Sample {
 
     /// The figures of every window, by name, for tables and raw results.
     pub(crate) fn values(&self) -> BTreeMap<String, f64> {
-        let seconds = self.span.as_secs_f64();
         let counts = &self.counts;
         let shard: Duration = self.named(SHARD);
-        let percent = |time: Duration| 100.0 * time.as_secs_f64() / seconds;
         let whole = self.latency.whole;
         let mut values: BTreeMap<String, f64> = [
             ("rate", self.rate),
@@ -163,7 +166,7 @@ impl Sample {
             ("p99_us", whole.p99 as f64),
             ("p999_us", whole.p999 as f64),
             ("server_percent", 100.0 * self.server_share()),
-            ("generator_percent", percent(self.busy + self.source_cpu)),
+            ("generator_percent", self.generator_percent()),
             ("linked", counts.linked as f64),
             ("broken", counts.broken as f64),
             ("gone", counts.gone as f64),

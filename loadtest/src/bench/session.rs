@@ -163,8 +163,8 @@ impl Session {
         self.source.set_rate(0.0).map_err(Into::into)
     }
 
-    /// Connects all clients and says how long that took.
-    pub(crate) fn join(&mut self) -> Result<Duration, SessionError> {
+    /// Connects the clients up to this number and says how long that took.
+    pub(crate) fn join(&mut self, clients: usize) -> Result<Duration, SessionError> {
         let Setup { in_flight, stalled, witness_every, .. } = self.setup;
         let readers = self.work.clients - stalled;
         let role = |client: usize| match client {
@@ -172,7 +172,7 @@ impl Session {
             reader if reader % witness_every == 0 => Role::Witness,
             _ => Role::Reader,
         };
-        Ok(self.crowd.join(in_flight, role)?)
+        Ok(self.crowd.join(clients, in_flight, role)?)
     }
 
     /// Publishes a little until what is due arrives, then nothing until all of it has: subscriptions are in force.

@@ -91,7 +91,7 @@ pub(crate) enum Case {
     /// See [`idle`].
     Storm,
     /// See [`overload`].
-    Overload,
+    Overload(Work),
 }
 
 impl Scale {
@@ -145,7 +145,7 @@ impl<'a> Context<'a> {
     /// A session with all clients connected and subscribed.
     fn open(&self, kind: &Kind, work: Work, setup: Setup) -> Result<Session, SessionError> {
         let mut session = self.start(kind, work, setup)?;
-        session.join()?;
+        session.join(work.clients)?;
         session.try_subscriptions()?;
         Ok(session)
     }
@@ -172,7 +172,9 @@ impl Case {
             Self::Stalled(setting) => setting.name(),
             Self::Idle => "connections with one subscription each".to_owned(),
             Self::Storm => "connections that come and leave at once, beside 100 clients".to_owned(),
-            Self::Overload => format!("half the top, twice the top for 2 s, half again; {}", describe(FULL)),
+            Self::Overload(work) => {
+                format!("half the top, twice the top for 2 s, half again; {}", describe(*work))
+            }
         }
     }
 
@@ -186,7 +188,7 @@ impl Case {
             Self::Stalled(setting) => setting.run(context, kind),
             Self::Idle => idle::idle(context, kind),
             Self::Storm => idle::storm(context, kind),
-            Self::Overload => overload::run(context, kind),
+            Self::Overload(work) => overload::run(context, kind, work),
         }
     }
 }
@@ -250,7 +252,7 @@ impl Name {
             Self::Idle => vec![Case::Idle],
             Self::Storm => vec![Case::Storm],
             Self::Slopes => slopes(scale),
-            Self::Overload => vec![Case::Overload],
+            Self::Overload => vec![Case::Overload(FULL), Case::Overload(SUBSET)],
         }
     }
 

@@ -8,7 +8,7 @@ use crate::bench::sample::Sample;
 use crate::bench::server::Kind;
 use crate::bench::session::SessionError;
 use crate::bench::table::Column;
-use crate::bench::work::FULL;
+use crate::bench::work::Work;
 use std::time::Duration;
 
 /// How exact the top has to be known.
@@ -18,7 +18,7 @@ const BEFORE: Duration = Duration::from_secs(1);
 const OVER: Duration = Duration::from_secs(1);
 const AFTER: Duration = Duration::from_millis(1_500);
 
-pub(super) const COLUMNS: [Column; 12] = [
+pub(super) const COLUMNS: [Column; 13] = [
     column("top_deliveries_per_s", "top, M/s", 1e6, false),
     column("before_p50_us", "p50 ms before", 1e3, false),
     column("over_1_p50_us", "1st s over", 1e3, false),
@@ -30,20 +30,21 @@ pub(super) const COLUMNS: [Column; 12] = [
     column("over_us_per_delivery", "over", 1.0, false),
     column("share", "arrived in all", 1.0, false),
     column("growth_mb", "MB grown", 1.0, false),
+    column("over_generator_percent", "generator % over", 1.0, false),
     column("gone", "lost clients", 1.0, false),
 ];
 
 /// Figures of the whole course.
-pub(super) fn run(context: &Context<'_>, kind: &Kind) -> Result<Values, SessionError> {
-    let known = context.tops.borrow().get(&(kind.name().to_owned(), FULL.symbols)).copied();
+pub(super) fn run(context: &Context<'_>, kind: &Kind, work: Work) -> Result<Values, SessionError> {
+    let known = context.tops.borrow().get(&(kind.name().to_owned(), work.symbols)).copied();
     let top = match known {
         Some(top) => top,
-        None => top::search(context, kind, FULL, PRECISION)?.0.map_or(0.0, |sample| sample.rate),
+        None => top::search(context, kind, work, PRECISION)?.0.map_or(0.0, |sample| sample.rate),
     };
     if top == 0.0 {
         return Err(SessionError::NotReady("no load is sustained".to_owned()));
     }
-    let mut session = context.open(kind, FULL, context.setup())?;
+    let mut session = context.open(kind, work, context.setup())?;
     session.set_rate(top / 2.0)?;
     session.run(context.scale.warm_up())?;
     let mut samples = Vec::new();
@@ -74,6 +75,7 @@ fn values(top: f64, samples: &[Sample]) -> Values {
         ("over_us_per_delivery", over_cpu.as_secs_f64() * 1e6 / over_updates),
         ("share", sum(|sample| sample.counts.updates as f64) / sum(|sample| sample.due)),
         ("growth_mb", (most - resident(before)) / 1e6),
+        ("over_generator_percent", over_1.generator_percent().max(over_2.generator_percent())),
         ("gone", sum(|sample| sample.counts.gone as f64)),
     ]
     .into_iter()
