@@ -32,7 +32,7 @@ use crate::plan::parse_duration;
 use clap::Args;
 use machine::{Facts, Machine};
 use serde::Serialize;
-use server::{Kind, Server};
+use server::{Kind, NAIVE, Server};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use table::{Reading, Readings};
@@ -42,7 +42,7 @@ use works::{Case, Context, Name, Scale};
 const ROUNDS_SMALL: u32 = 1;
 const ROUNDS_FULL: u32 = 5;
 /// How long clients stall in a small and in a full run.
-const STALLED_SMALL: Duration = Duration::from_secs(5);
+const STALLED_SMALL: Duration = Duration::from_secs(3);
 const STALLED_FULL: Duration = Duration::from_secs(60);
 /// Our own servers.
 const OURS: [&str; 3] = ["gateway", "floor-each", "floor-batch"];
@@ -80,7 +80,7 @@ pub(crate) struct BenchArgs {
     /// Bytes of an update for the floor and the peers. Those of the gateway are what its books make them.
     #[arg(long, default_value_t = 170, value_name = "BYTES")]
     payload: usize,
-    /// How long clients stall [default: 5s, in a full run 60s].
+    /// How long clients stall [default: 3s, in a full run 60s].
     #[arg(long, value_parser = parse_duration)]
     stalled_for: Option<Duration>,
     /// Let clients sleep until something comes, instead of polling.
@@ -200,7 +200,7 @@ fn choose_servers(args: &BenchArgs, machine: &Machine) -> Result<(Vec<Kind>, Vec
     let mut absent = Vec::new();
     let all = || if args.full { PEERS.map(str::to_owned).to_vec() } else { Vec::new() };
     for name in args.peers.clone().unwrap_or_else(all).into_iter().filter(|name| name != "none") {
-        let kind = Kind::Peer(name.clone());
+        let kind = if name == NAIVE { Kind::Naive } else { Kind::Peer(name.clone()) };
         match try_server(&kind, machine) {
             Ok(()) => kinds.push(kind),
             Err(error) => absent.push(format!(

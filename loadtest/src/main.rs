@@ -5,7 +5,8 @@
 //! Data flows socket -> scan -> verify (book) -> tally -> report.
 //!
 //! Beside it stand the bench (`bench.rs`), which measures servers with a light crowd, and the floor that it measures them
-//! against (`ceiling.rs`).
+//! against (`ceiling.rs`)
+//! and a naive server to compare with (`naive.rs`).
 
 #![forbid(unsafe_code)]
 
@@ -16,6 +17,7 @@ mod client;
 mod cpu;
 mod frame;
 mod listing;
+mod naive;
 mod plan;
 mod record;
 mod report;
@@ -40,6 +42,9 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Ceiling(args) => {
             ceiling::run(&args).map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string())
+        }
+        Command::Naive(args) => {
+            naive::run(&args).map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string())
         }
     };
     match result {

@@ -5,6 +5,7 @@
 
 use crate::bench::BenchArgs;
 use crate::ceiling::CeilingArgs;
+use crate::naive::NaiveArgs;
 use crate::scan::Channel;
 use crate::verify::REQ_ID;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -41,6 +42,8 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Serve as the machine's own limit: bytes framed once, written to each subscriber, and nothing else.
     Ceiling(CeilingArgs),
+    /// Serve as one does at first: a queue and two tasks per client, one write per message. A peer of the bench.
+    Naive(NaiveArgs),
 }
 
 /// Settings of `loadtest run`.

@@ -209,7 +209,9 @@ impl Crowd {
     fn write(&mut self, index: usize) {
         let Target { address, dialect } = self.target;
         let Some(member) = self.members[index].as_mut() else { return };
-        if let Err(error) = member.handle_writable(address, dialect) {
+        let (work, names) = (self.work, &self.names);
+        let symbols = || symbols_of(work, names, index);
+        if let Err(error) = member.handle_writable(address, dialect, symbols) {
             self.remove(index, Some(error));
         }
     }
@@ -241,7 +243,7 @@ impl Crowd {
         let Some(member) = self.members[index].as_mut() else { return Ok(Rest::Dry) };
         let symbols: Vec<&str> = match member.role {
             Role::Visitor => Vec::new(),
-            _ => self.work.symbols_of(index).map(|symbol| self.names[symbol].as_str()).collect(),
+            _ => symbols_of(self.work, &self.names, index),
         };
         if !member.read_answer(self.target.dialect, &symbols, &mut self.buffer)? {
             return Ok(Rest::Dry);
@@ -275,6 +277,11 @@ impl Crowd {
     pub(crate) fn error(&self) -> Option<&str> {
         self.error.as_deref()
     }
+}
+
+/// The names of the symbols of a client; one that is none of the work has those of another.
+fn symbols_of(work: Work, names: &[String], client: usize) -> Vec<&str> {
+    work.symbols_of(client).map(|symbol| names[symbol].as_str()).collect()
 }
 
 /// A source address that no crowd of this process had before: each has ports enough for all its connections.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 /// The core of the server that is measured.
 const SERVER_CORE: &str = "0";
 /// The core of everything else: crowd, publisher, and the feed of the gateway.
-const GENERATOR_CORE: &str = "1";
+pub(crate) const GENERATOR_CORE: &str = "1";
 /// Cores below which server and generator cannot be kept apart.
 const CORES_MIN: usize = 2;
 

@@ -82,7 +82,7 @@ impl Symbol {
 
 /// Names for symbols of servers that take any.
 pub(crate) fn names(count: usize) -> Vec<String> {
-    (1..=count).map(|number| format!("S{number:05}/USD")).collect()
+    (1..=count).map(|number| format!("S{number:04}/USD")).collect()
 }
 
 fn write_digits(mut number: u64, digits: &mut [u8]) {
@@ -132,23 +132,23 @@ mod tests {
     #[test]
     fn updates_have_the_length_asked_for_and_are_linked() {
         for bytes in [170, 211, 500] {
-            let mut payload = Payload::new(&names(10_000)[9_998..], bytes).unwrap();
+            let mut payload = Payload::new(&names(9_999)[9_997..], bytes).unwrap();
             payload.set_time(1_770_091_506_789_012);
             let mut out = Vec::new();
             payload.push(1, &mut out);
             payload.push(1, &mut out);
             let (first, len) = Record::parse(&out).unwrap().unwrap();
             let (second, _) = Record::parse(&out[len..]).unwrap().unwrap();
-            assert_eq!((first.symbol, first.payload.len()), (&b"S10000/USD"[..], bytes));
+            assert_eq!((first.symbol, first.payload.len()), (&b"S9999/USD"[..], bytes));
             let read = |payload: &[u8]| serde_json::from_slice::<serde_json::Value>(payload).unwrap();
             let (first, second) = (read(first.payload), read(second.payload));
             let element = &second["data"][0];
             assert_eq!(element["timestamp"], "2026-02-03T04:05:06.789012Z");
             assert_eq!(element["prev"], first["data"][0]["seq"]);
-            assert_eq!((&element["seq"], &element["symbol"]), (&10_000_002.into(), &"S10000/USD".into()));
+            assert_eq!((&element["seq"], &element["symbol"]), (&10_000_002.into(), &"S9999/USD".into()));
         }
         let error = Payload::new(&names(1), 100).unwrap_err();
-        assert!(error.contains("S00001/USD takes 16"), "{error}");
+        assert!(error.contains("S0001/USD takes 16"), "{error}");
     }
 
     proptest! {

@@ -69,6 +69,11 @@ fn parent(pid: u32) -> Option<u32> {
     after_command.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
+/// The name of a process.
+pub(crate) fn name(pid: u32) -> Option<String> {
+    fs::read_to_string(format!("/proc/{pid}/comm")).ok().map(|name| name.trim_end().to_owned())
+}
+
 /// The number of the calling thread.
 pub(crate) fn own_thread() -> Option<u32> {
     fs::read_link("/proc/thread-self").ok()?.file_name()?.to_str()?.parse().ok()

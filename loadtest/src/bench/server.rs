@@ -4,7 +4,7 @@
 //! each is started, is said here; [`super::session`] connects them with a publisher and a crowd.
 
 use super::crowd::{Dialect, Target};
-use super::machine::{Machine, ready_line};
+use super::machine::{GENERATOR_CORE, Machine, ready_line};
 use super::proc::{self, Memory, Thread};
 use crate::ceiling::Mode;
 use std::collections::BTreeMap;
@@ -21,6 +21,11 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 const END_LIMIT: Duration = Duration::from_secs(3);
 /// How long an admin request may take.
 const ADMIN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Name of the naive server and of its command.
+pub(crate) const NAIVE: &str = "naive";
+/// What our glue is called where it is a process of its own.
+const GLUE: &str = "node";
 
 /// A server that can be measured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +46,8 @@ pub(crate) enum Kind {
         /// Whether it polls.
         spin: bool,
     },
+    /// What one writes first, in this program.
+    Naive,
     /// Somebody else's server behind our glue, by its name.
     Peer(String),
 }
@@ -69,6 +76,7 @@ pub(crate) struct Server {
     pub(crate) target: Target,
     /// Where the gateway's operators look.
     admin: Option<SocketAddr>,
+    has_glue: bool,
 }
 
 impl Kind {
@@ -80,6 +88,7 @@ impl Kind {
             Self::Floor { mode: Mode::Each, spin: true } => "floor-each-spin",
             Self::Floor { mode: Mode::Batch, spin: false } => "floor-batch",
             Self::Floor { mode: Mode::Batch, spin: true } => "floor-batch-spin",
+            Self::Naive => NAIVE,
             Self::Peer(name) => name,
         }
     }
@@ -97,9 +106,15 @@ impl Kind {
     fn dialect(&self) -> Dialect {
         match self {
             Self::Peer(name) if name.starts_with("nats") => Dialect::Nats,
+            Self::Peer(name) if name.starts_with("nchan") => Dialect::Nchan,
             Self::Peer(name) if name.starts_with("mosquitto") => Dialect::Mqtt,
             _ => Dialect::Json,
         }
+    }
+
+    /// Whether our glue is a process of its own, which publishes into the server and is no part of it.
+    fn has_glue(&self) -> bool {
+        matches!(self.dialect(), Dialect::Nats | Dialect::Nchan | Dialect::Mqtt)
     }
 
     /// The gateway with further settings; other servers as they are.
@@ -114,7 +129,7 @@ impl Kind {
     fn command(&self, machine: &Machine, feed: SocketAddr, port: u16) -> Command {
         let mut command = machine.server_command(match self {
             Self::Gateway { program, .. } => program,
-            Self::Floor { .. } => &machine.own_program,
+            Self::Floor { .. } | Self::Naive => &machine.own_program,
             Self::Peer(_) => &machine.peers_script,
         });
         match self {
@@ -133,8 +148,12 @@ impl Kind {
                 command.args(["ceiling", "--mode", mode, "--feed"]).arg(feed.to_string());
                 command.args(spin.then_some("--spin"));
             }
+            Self::Naive => {
+                command.arg(NAIVE).arg("--feed").arg(feed.to_string());
+            }
             Self::Peer(name) => {
                 command.arg(name).env("PORT", port.to_string()).env("FEED", feed.to_string());
+                command.env("GLUE_CPU", GENERATOR_CORE);
             }
         }
         command
@@ -155,6 +174,7 @@ impl Server {
             child,
             target: Target { address: ([127, 0, 0, 1], port).into(), dialect: kind.dialect() },
             admin: None,
+            has_glue: kind.has_glue(),
         };
         let lines = server.child.stdout.take().map(|out| ready_line(out, START_LIMIT, kind.ready_prefixes()));
         match lines.as_deref() {
@@ -176,16 +196,18 @@ impl Server {
                 self.target.address = lines.first().and_then(address).unwrap_or(self.target.address);
                 self.admin = lines.get(1).and_then(address);
             }
-            Kind::Floor { .. } => {
+            Kind::Floor { .. } | Kind::Naive => {
                 self.target.address = lines.first().and_then(address).unwrap_or(self.target.address);
             }
             Kind::Peer(_) => {}
         }
     }
 
-    /// The processes that it consists of now.
-    pub(crate) fn processes(&self) -> Vec<u32> {
-        proc::tree(self.child.id())
+    /// The processes that it consists of now, and those of our glue that publish into it.
+    pub(crate) fn processes(&self) -> (Vec<u32>, Vec<u32>) {
+        let is_glue = |pid: &u32| self.has_glue && proc::name(*pid).as_deref() == Some(GLUE);
+        let (glue, own) = proc::tree(self.child.id()).into_iter().partition(is_glue);
+        (own, glue)
     }
 
     /// CPU time of each thread so far.
@@ -213,7 +235,7 @@ impl Kind {
     const fn ready_prefixes(&self) -> &'static [&'static str] {
         match self {
             Self::Gateway { .. } => &["listening on ", "admin on "],
-            Self::Floor { .. } | Self::Peer(_) => &["ready"],
+            Self::Floor { .. } | Self::Naive | Self::Peer(_) => &["ready"],
         }
     }
 }
@@ -221,7 +243,7 @@ impl Kind {
 impl Drop for Server {
     fn drop(&mut self) {
         // Glue may have started further processes, which would outlive it.
-        let processes = self.processes();
+        let processes = proc::tree(self.child.id());
         signal("-TERM", &processes);
         let start = Instant::now();
         while start.elapsed() < END_LIMIT && matches!(self.child.try_wait(), Ok(None)) {

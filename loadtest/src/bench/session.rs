@@ -81,6 +81,8 @@ pub(crate) struct Session {
     pub(crate) work: Work,
     setup: Setup,
     processes: Vec<u32>,
+    /// Processes that publish for us, beside the source.
+    glue: Vec<u32>,
 }
 
 impl Source {
@@ -137,9 +139,10 @@ impl Session {
             (Source::Records(publisher), server, names)
         };
         let crowd = Crowd::new(server.target, work, Arc::from(names))?;
-        let mut session = Self { crowd, server, source, work, setup, processes: Vec::new() };
+        let mut session =
+            Self { crowd, server, source, work, setup, processes: Vec::new(), glue: Vec::new() };
         session.wait_for_feed()?;
-        session.processes = session.server.processes();
+        (session.processes, session.glue) = session.server.processes();
         Ok(session)
     }
 
@@ -257,7 +260,7 @@ impl Session {
         self.crowd.meter.reset(stride);
         self.crowd.take_busy();
         self.source.take_late();
-        let (published, source_cpu) = (self.source.published()?, self.source.cpu());
+        let (published, source_cpu) = (self.source.published()?, self.source_cpu());
         let (start, cpu) = (Instant::now(), self.server.cpu(&self.processes));
         for part in 0..super::crowd::PARTS {
             self.crowd.meter.part = part;
@@ -274,10 +277,15 @@ impl Session {
             latency: Latency::of(&self.crowd.meter),
             cpu: Sample::cpu_between(&cpu, &cpu_after),
             busy: self.crowd.take_busy(),
-            source_cpu: self.source.cpu().saturating_sub(source_cpu),
+            source_cpu: self.source_cpu().saturating_sub(source_cpu),
             late: self.source.take_late(),
             memory: self.server.memory(&self.processes),
         })
+    }
+
+    /// CPU time of whatever publishes, so far.
+    fn source_cpu(&self) -> Duration {
+        self.source.cpu() + self.server.cpu(&self.glue).values().sum::<Duration>()
     }
 
     /// CPU time of all threads of the server so far.

@@ -98,6 +98,14 @@ impl Readings {
         }
         let mut text = markdown(&rows);
         text += &self.ratio_table(work, case, columns, compared, &servers);
+        for server in &servers {
+            let busy = self.figure(work, case, server, GENERATOR).into_values().collect::<Vec<_>>();
+            if let Some(busy) = median(&busy).filter(|&busy| busy >= GENERATOR_PERCENT_MAX) {
+                text += &format!(
+                    "\n{server}: the generator was at {busy:.0} % of its core, so it may be what limits this.\n"
+                );
+            }
+        }
         for reading in self.of(work, case) {
             if let Some(error) = &reading.error {
                 text += &format!("\n{} failed in round {}: {error}\n", reading.server, reading.round);
@@ -130,7 +138,11 @@ impl Readings {
     }
 }
 
+/// What is shown where there is no figure.
 const NOTHING: &str = "-";
+/// The figure that says how busy the generator was, and from where on it may measure itself.
+const GENERATOR: &str = "generator_percent";
+const GENERATOR_PERCENT_MAX: f64 = 90.0;
 
 /// Median and, of several, the least and the most.
 fn cell(values: &[f64]) -> String {
@@ -212,6 +224,17 @@ mod tests {
             values: value.map(|value| ("deliveries_per_s".to_owned(), value)).into_iter().collect(),
             error: value.is_none().then(|| "it fell over".to_owned()),
         }
+    }
+
+    #[test]
+    fn a_generator_at_its_limit_is_told() {
+        let with = |percent| {
+            let mut reading = reading("floor", 1, Some(2e6));
+            reading.values.insert(GENERATOR.to_owned(), percent);
+            Readings(vec![reading]).table("full", "top", &[], &[])
+        };
+        assert!(with(95.0).contains("floor: the generator was at 95 % of its core"));
+        assert!(!with(60.0).contains("generator"));
     }
 
     #[test]

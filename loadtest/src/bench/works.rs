@@ -252,7 +252,8 @@ impl Name {
             Self::Idle => vec![Case::Idle],
             Self::Storm => vec![Case::Storm],
             Self::Slopes => slopes(scale),
-            Self::Overload => vec![Case::Overload(FULL), Case::Overload(SUBSET)],
+            Self::Overload if scale.is_full => vec![Case::Overload(FULL), Case::Overload(SUBSET)],
+            Self::Overload => vec![Case::Overload(SUBSET)],
         }
     }
 

@@ -11,6 +11,8 @@ use std::ops::Range;
 pub(crate) enum Dialect {
     /// The gateway's own: a JSON request, then one message per frame.
     Json,
+    /// The same, but the address says the symbols.
+    Nchan,
     /// The protocol of NATS: a stream of lines and payloads that frames cut anywhere.
     Nats,
     /// MQTT 3.1.1: a stream of packets that frames cut anywhere.
@@ -23,10 +25,20 @@ pub(crate) enum Dialect {
 pub(crate) struct Refusal(pub(crate) String);
 
 impl Dialect {
+    /// Where the upgrade is asked for; the symbols are asked for only where they matter.
+    pub(super) fn path<'a>(self, symbols: impl FnOnce() -> Vec<&'a str>) -> String {
+        match self {
+            Self::Json => "/v2".to_owned(),
+            Self::Nchan => format!("/v2?id={}", symbols().join(",")),
+            Self::Nats => "/".to_owned(),
+            Self::Mqtt => "/mqtt".to_owned(),
+        }
+    }
+
     /// The WebSocket subprotocol that has to be asked for.
     pub(super) const fn subprotocol(self) -> Option<&'static str> {
         match self {
-            Self::Json | Self::Nats => None,
+            Self::Json | Self::Nchan | Self::Nats => None,
             Self::Mqtt => Some("mqtt"),
         }
     }
@@ -42,12 +54,13 @@ impl Dialect {
                 });
                 frame::push_client(frame::TEXT, request.to_string().as_bytes(), out);
             }
+            Self::Nchan => {}
             Self::Nats => {
                 let mut text = "CONNECT {\"verbose\":false,\"pedantic\":false,\"lang\":\"bench\",\
                                 \"version\":\"1\",\"protocol\":1}\r\n"
                     .to_owned();
                 for (symbol, number) in symbols.iter().zip(1..) {
-                    text += &format!("SUB {symbol} {number}\r\n");
+                    text += &format!("SUB {} {number}\r\n", symbol.replace('/', "."));
                 }
                 frame::push_client(frame::BINARY, text.as_bytes(), out);
             }
@@ -99,7 +112,7 @@ enum Piece {
 impl Splitter {
     /// For protocols with framing of their own; none for the others.
     pub(super) fn new(dialect: Dialect) -> Option<Self> {
-        (dialect != Dialect::Json).then(|| Self { dialect, carry: Vec::new() })
+        matches!(dialect, Dialect::Nats | Dialect::Mqtt).then(|| Self { dialect, carry: Vec::new() })
     }
 
     /// Takes the payload of a frame, gives each message to `handle`, and appends frames that answer the server.
@@ -224,10 +237,11 @@ mod tests {
             frame::unmask(header.mask.unwrap(), payload);
             payload.to_vec()
         };
+        assert_eq!(Dialect::Nchan.path(|| vec!["A/B", "C/D"]), "/v2?id=A/B,C/D");
         let json: serde_json::Value = serde_json::from_slice(&text(Dialect::Json, &["A/B"])).unwrap();
         assert_eq!(json["params"]["symbol"], serde_json::json!(["A/B"]));
         let nats = String::from_utf8(text(Dialect::Nats, &["A/B", "C/D"])).unwrap();
-        assert!(nats.starts_with("CONNECT {") && nats.ends_with("}\r\nSUB A/B 1\r\nSUB C/D 2\r\n"), "{nats}");
+        assert!(nats.starts_with("CONNECT {") && nats.ends_with("}\r\nSUB A.B 1\r\nSUB C.D 2\r\n"), "{nats}");
         let mqtt = text(Dialect::Mqtt, &["A/B"]);
         assert_eq!(mqtt, b"\x10\x0C\0\x04MQTT\x04\x02\0\0\0\0\x82\x08\0\x01\0\x03A/B\0");
         let many = vec!["A/B"; 40];

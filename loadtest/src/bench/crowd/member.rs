@@ -114,10 +114,11 @@ impl Member {
     }
 
     /// Goes on when the socket takes bytes: asks for the upgrade once it is connected.
-    pub(super) fn handle_writable(
+    pub(super) fn handle_writable<'a>(
         &mut self,
         address: SocketAddr,
         dialect: Dialect,
+        symbols: impl FnOnce() -> Vec<&'a str>,
     ) -> Result<(), MemberError> {
         if self.state == State::Connecting {
             if let Some(error) = self.stream.take_error()? {
@@ -127,7 +128,7 @@ impl Member {
                 return Ok(());
             }
             self.state = State::Upgrading;
-            self.unsent = upgrade_request(address, dialect).into_bytes();
+            self.unsent = upgrade_request(address, dialect, &dialect.path(symbols)).into_bytes();
         }
         self.send().map_err(Into::into)
     }
@@ -227,10 +228,10 @@ impl Member {
     }
 }
 
-fn upgrade_request(address: SocketAddr, dialect: Dialect) -> String {
+fn upgrade_request(address: SocketAddr, dialect: Dialect, path: &str) -> String {
     let subprotocol = dialect.subprotocol().map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n"));
     format!(
-        "GET /v2 HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{}\r\n",
         subprotocol.unwrap_or_default()
     )
