@@ -3,7 +3,7 @@
 #
 # quick: formatting, lints, and every test that cargo runs (unit, table, golden, property, simulation, whole gateway).
 # Without it, also: documentation, the release build, the README's own commands, real third-party clients, the page in a
-# browser, and a load run. What a step needs it installs itself (target/test-env, apt-get for a browser or an interpreter); a
+# browser, a load run, and a small bench. What a step needs it installs itself (target/test-env, apt-get for a browser or an interpreter); a
 # step that cannot run fails. Ends with the number of steps passed and failed.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -61,6 +61,8 @@ full() {
   step page gateway/tests/page/run.sh
   step readme gateway/tests/readme.sh
   step load load
+  # Printed and never judged: numbers of a machine with other work say little.
+  step bench target/release/loadtest bench --small
 }
 
 case ${1:-all} in

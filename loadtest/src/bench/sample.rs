@@ -167,6 +167,7 @@ impl Sample {
             ("p999_us", whole.p999 as f64),
             ("server_percent", 100.0 * self.server_share()),
             ("generator_percent", self.generator_percent()),
+            ("publisher_percent", 100.0 * self.source_cpu.as_secs_f64() / self.span.as_secs_f64()),
             ("linked", counts.linked as f64),
             ("broken", counts.broken as f64),
             ("gone", counts.gone as f64),
