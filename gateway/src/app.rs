@@ -71,11 +71,12 @@ impl App {
         let reference = Arc::new(RwLock::new(Reference::default()));
 
         let requests = engine::requests();
-        let shards = build_shards(&config, &requests.0, clock)?;
+        let layout = layout(&config);
+        let shards = build_shards(&config, layout, &requests.0, clock)?;
         let (feed_lanes, reader) = feed::build(config.feed.clone(), clock, Arc::clone(&stopping));
         let (handle, engine) =
             engine::build(feed_lanes, shards.lanes, Arc::clone(&reference), clock, requests);
-        let threads = start_threads(config.threads.layout, reader, engine, shards.shards)?;
+        let threads = start_threads(layout, reader, engine, shards.shards)?;
         let state = Arc::new(public_state(config, shards.handles, handle, reference, clock));
         let metrics = Arc::new(Metrics::new(Arc::clone(&state), Arc::clone(&stopping)));
         let (front, front_thread) = start_front(public, admin, Arc::clone(&state), metrics)?;
@@ -170,16 +171,31 @@ struct Shards {
     shards: Vec<Shard>,
 }
 
+/// The layout that `auto` stands for: threads that share one core only wait for each other, and the feed is not read while
+/// clients wait, so that a burst stays in the feed's own socket.
+fn layout(config: &Config) -> Layout {
+    match config.threads.layout {
+        Layout::Auto if cores() == 1 && config.shards.count <= 1 => Layout::Single,
+        Layout::Auto => Layout::Spread,
+        chosen => chosen,
+    }
+}
+
+/// Cores that this process may use.
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 fn build_shards(
     config: &Config,
+    layout: Layout,
     engine: &crossbeam_channel::Sender<EngineRequest>,
     clock: Clock,
 ) -> Result<Shards, StartError> {
-    let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let count = match (config.threads.layout, config.shards.count) {
+    let count = match (layout, config.shards.count) {
         (Layout::Single, _) => 1,
-        (Layout::Spread, 0) => cores.min(64),
-        (Layout::Spread, count) => count as usize,
+        (_, 0) => cores().min(64),
+        (_, count) => count as usize,
     };
     let mut shards = Shards { handles: Vec::new(), lanes: Vec::new(), shards: Vec::new() };
     for index in 0..count {

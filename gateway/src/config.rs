@@ -228,8 +228,8 @@ pub struct ShardsConfig {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ThreadsConfig {
-    /// `spread`: feed, engine and each shard have a thread of their own. `single`: one thread does all of it, with one shard; for
-    /// a gateway that has one core, or few clients that want microseconds.
+    /// `auto`: as `single` when the gateway may run on one core only, else as `spread`. `spread`: feed, engine and each shard have a
+    /// thread of their own. `single`: one thread does all of it, with one shard; for few clients that want microseconds.
     pub layout: Layout,
     /// Whether shards ask for work again and again instead of sleeping: a whole core each, for the microseconds that waking up
     /// takes. Meant for the layout `single`.
@@ -240,8 +240,10 @@ pub struct ThreadsConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Layout {
-    /// Feed, engine and each shard.
+    /// As the cores are that the process may use.
     #[default]
+    Auto,
+    /// Feed, engine and each shard.
     Spread,
     /// All of them together.
     Single,
@@ -409,7 +411,7 @@ impl Config {
         require((10..=5_000).contains(&self.feed.sim.depth), "feed.sim.depth must be from 10 to 5000");
         let speed = self.feed.replay.speed;
         require(speed.is_finite() && speed >= 0.0, "feed.replay.speed must be 0 or more");
-        let one = self.threads.layout == Layout::Spread || self.shards.count <= 1;
+        let one = self.threads.layout != Layout::Single || self.shards.count <= 1;
         require(one, "shards.count must be 0 or 1 with threads.layout single");
         require(self.shards.count <= 64, "shards.count must be at most 64");
         require(self.inbound.message_bytes_max >= 1_024, "inbound.message_bytes_max must be at least 1024");

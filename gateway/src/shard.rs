@@ -412,13 +412,11 @@ impl Shard {
             let more = upstream.turn();
             let mut batches = 0;
             while batches < BATCHES_PER_BITE
-                && let Ok(mut batch) = self.lane.batches.try_recv()
+                && let Ok(batch) = self.lane.batches.try_recv()
             {
                 batches += 1;
                 self.hub.handle_batch(&batch, self.clock.now());
-                batch.clear();
-                // When the engine has enough empty batches this one is freed.
-                let _ = self.lane.emptied.try_send(batch);
+                self.lane.done(batch);
             }
             self.hub.handle_timers(self.clock.mono());
             let visits = self.hub.sweep(WRITES_PER_BITE, &mut self.sockets);
