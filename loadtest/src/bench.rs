@@ -156,7 +156,7 @@ fn measure(
     readings: &mut Readings,
 ) {
     for round in 1..=rounds {
-        for kind in kinds.iter().filter(|kind| work.wants_spinning() || !kind.spins()) {
+        for kind in kinds.iter().filter(|kind| work.wants(kind, context.scale)) {
             let start = Instant::now();
             let (values, error) = match case.run(context, kind) {
                 Ok(values) => (values, None),

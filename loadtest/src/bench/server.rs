@@ -98,11 +98,6 @@ impl Kind {
         matches!(self, Self::Gateway { .. })
     }
 
-    /// Whether it polls without ever sleeping.
-    pub(crate) const fn spins(&self) -> bool {
-        matches!(self, Self::Floor { spin: true, .. })
-    }
-
     fn dialect(&self) -> Dialect {
         match self {
             Self::Peer(name) if name.starts_with("nats") => Dialect::Nats,

@@ -14,6 +14,7 @@ use super::server::Kind;
 use super::session::{Session, SessionError, Setup};
 use super::table::Column;
 use super::work::{FULL, SUBSET, Work};
+use crate::ceiling::Mode;
 use clap::ValueEnum;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -96,11 +97,11 @@ pub(crate) enum Case {
 
 impl Scale {
     pub(crate) const fn warm_up(self) -> Duration {
-        Duration::from_millis(if self.is_full { 500 } else { 250 })
+        Duration::from_millis(if self.is_full { 500 } else { 200 })
     }
 
     pub(crate) const fn window(self) -> Duration {
-        Duration::from_millis(if self.is_full { 2_000 } else { 700 })
+        Duration::from_millis(if self.is_full { 2_000 } else { 600 })
     }
 
     /// How far from the top a search may end.
@@ -229,9 +230,16 @@ impl Name {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    /// Whether a server that polls is of interest.
-    pub(crate) const fn wants_spinning(self) -> bool {
-        matches!(self, Self::One)
+    /// Whether a server is of interest: floors that poll where two hops are all there is, and in a short run no floor that writes
+    /// each message by itself where the load is beyond it.
+    pub(crate) const fn wants(self, kind: &Kind, scale: Scale) -> bool {
+        match (self, kind) {
+            (_, Kind::Floor { spin: true, .. }) => matches!(self, Self::One),
+            (Self::Latency | Self::Stalled | Self::Overload, Kind::Floor { mode: Mode::Each, .. }) => {
+                scale.is_full
+            }
+            _ => true,
+        }
     }
 
     /// What is measured.
