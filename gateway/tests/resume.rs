@@ -14,7 +14,7 @@ use feed_sim::{Server, ServerHandle, SimulatorConfig, SourceConfig};
 use gateway::config::Config;
 use serde_json::{Value, json};
 use support::PATIENCE;
-use support::crowd::{Signal, live_together};
+use support::crowd::{Signal, live_together, rest};
 use support::gateway::{Gateway, settings, settings_of};
 use support::nomad::{Nomad, Want};
 use support::reference::{Record, Reference};
@@ -202,10 +202,10 @@ fn ten_thousand_lost_connections_go_on_where_they_stood_or_begin_again() {
         }
     };
     let lives = (1..=NOMADS as u64).map(life).collect();
-    let ended = live_together(lives, || {
+    let ended = live_together(lives, rest, || {
         assert_eq!(gateway.samples().rejects(), []);
         feed.stop();
-        gateway.wait_settled();
+        gateway.wait_ended();
     });
     let (nomads, losses): (Vec<Nomad>, Vec<Losses>) = ended.into_iter().unzip();
     let sum = |count: fn(&Losses) -> u64| losses.iter().map(count).sum::<u64>();
@@ -286,9 +286,9 @@ fn who_stands_between_two_entries_of_another_gateway_goes_on() {
             nomad
         }
     };
-    let nomads = live_together(nomads.into_iter().map(life).collect(), || {
+    let nomads = live_together(nomads.into_iter().map(life).collect(), rest, || {
         feed.stop();
-        old.wait_settled();
+        old.wait_ended();
     });
     let counts = judge(&nomads, is_exact);
     println!("recovered or not: {counts:?}");
@@ -324,10 +324,10 @@ fn who_goes_to_another_gateway_of_the_same_feed_goes_on_too() {
         }
     };
     let lives = (1..=8).map(life).collect();
-    let nomads = live_together(lives, || {
+    let nomads = live_together(lives, rest, || {
         gateways.iter().for_each(|gateway| assert_eq!(gateway.samples().rejects(), []));
         feed.stop();
-        gateways.iter().for_each(|gateway| drop(gateway.wait_settled()));
+        gateways.iter().for_each(|gateway| drop(gateway.wait_ended()));
     });
     // A gateway that is a little behind cannot know what it has not been told yet.
     let counts = judge(&nomads, is_exact);
@@ -377,9 +377,9 @@ fn after_a_restart_quiet_books_go_on_and_busy_ones_begin_again() {
         signal.stay(&mut visitor);
         nomad.view = visitor.leave();
     };
-    live_together(vec![stay], || {
+    live_together(vec![stay], rest, || {
         feed.stop();
-        gateway.wait_settled();
+        gateway.wait_ended();
     });
     let record = market.finish();
     let missed = |one: &Resumed| {

@@ -1,7 +1,7 @@
 //! Many clients at once, each on a thread of its own, until the market ends.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Sender, TryRecvError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,11 @@ impl Signal<'_> {
     }
 }
 
+/// For a market that goes on by itself.
+pub fn rest() {
+    thread::park_timeout(LOOK_EVERY);
+}
+
 /// Ends all lives, also when the test has failed.
 struct Release<'a>(&'a AtomicBool);
 
@@ -45,9 +50,11 @@ impl Drop for Release<'_> {
     }
 }
 
-/// Lets clients live until each stays; then ends the market, which must not return before everything is written.
+/// Lets clients live, and the market `go_on`, until each client stays; then ends the market, which must not return before
+/// everything is written.
 pub fn live_together<T: Send, L: FnOnce(&Signal<'_>) -> T + Send>(
     lives: Vec<L>,
+    mut go_on: impl FnMut(),
     end_market: impl FnOnce(),
 ) -> Vec<T> {
     let (ready, inbox) = channel();
@@ -61,7 +68,8 @@ pub fn live_together<T: Send, L: FnOnce(&Signal<'_>) -> T + Send>(
         };
         let threads: Vec<_> = lives.into_iter().map(spawn).collect();
         for _ in 0..threads.len() {
-            while inbox.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
+            while inbox.try_recv() == Err(TryRecvError::Empty) {
+                go_on();
                 // Who ends before the market has found something wrong, and has said so.
                 assert!(!threads.iter().any(|thread| thread.is_finished()), "see above");
                 assert!(start.elapsed() < TIME_MAX, "in vain waited for everybody to have what it wants");

@@ -95,14 +95,19 @@ impl Gateway {
         })
     }
 
-    /// Waits until everything that there is was written to everybody; the feed must have ended.
+    /// Waits until the feed has ended and everything that it said was written to everybody.
+    pub fn wait_ended(&self) -> Samples {
+        self.wait_samples("the end of the feed", |samples| samples.one("gateway_feed_connected") == 0);
+        self.wait_settled()
+    }
+
+    /// Waits until everything that there is was written to everybody; the feed must have nothing more to say.
     pub fn wait_settled(&self) -> Samples {
         let mut before = None;
         self.wait_samples("everything to be written", |samples| {
             let counts = |kind: &str| CHANNELS.map(|channel| samples.deliveries(kind, channel));
-            let is_at_rest = samples.one("gateway_feed_connected") == 0
-                && samples.one("gateway_clients_lagging") == 0
-                && counts("pending") == [0; CHANNELS.len()];
+            let is_at_rest =
+                samples.one("gateway_clients_lagging") == 0 && counts("pending") == [0; CHANNELS.len()];
             // Shards count before they take what the engine posted: only who counts twice knows that there is no more.
             let fanned_out = is_at_rest.then(|| counts("fanned_out_total"));
             let is_settled = is_at_rest && fanned_out == before;
