@@ -21,11 +21,7 @@ RANGE_S = 30
 # Panels whose query may have no data, each with the reason.
 MAY_BE_EMPTY = {
     ("gateway-overview", "Connections opened and ended", 'closed: {{code}}'): "lists only codes that occur",
-    ("gateway-feed", "Not applied, by reason", "{{reason}}"): "lists only reasons that occur",
 }
-
-# Selections that a gateway which is well does not have.
-MAY_LACK = {}
 
 
 def ask(url, path, **parameters):
@@ -64,8 +60,6 @@ def check_query(url, expr):
 def check_selectors(url, expr):
     """Selections of a query that have no series."""
     for one in boards.selectors(expr):
-        if one in MAY_LACK:
-            continue
         if not ask(url, "query", query=f"last_over_time({one}[1m])"):
             yield f"{one} has no series"
 
