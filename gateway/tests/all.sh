@@ -3,9 +3,9 @@
 #
 # quick: formatting, lints, and every test that cargo runs (unit, table, golden, property, simulation, whole gateway).
 # Without it, also: documentation, the release build, ten thousand simulated worlds, the bugs planted to be found in them, the
-# README's own commands, real third-party clients, the page in a browser, a real Prometheus, a load run, and a small bench. What a
-# step needs it installs itself (target/test-env, apt-get for a browser or an interpreter); a
-# step that cannot run fails. Ends with the number of steps passed and failed.
+# README's own commands, real third-party clients, the page in a browser, dashboards and rules against a real Prometheus, the files of
+# deploy with an image built from them, a load run, and a small bench. What a step needs it installs itself (target/test-env, apt-get
+# for a browser, an interpreter or a tool); a step that cannot run fails. Ends with the number of steps passed and failed.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -63,6 +63,8 @@ full() {
   step clients gateway/tests/clients/run.sh
   step page gateway/tests/page/run.sh
   step readme gateway/tests/readme.sh
+  step prometheus gateway/tests/prometheus.sh
+  step deploy gateway/tests/deploy.sh
   step load load
   # Printed and never judged: numbers of a machine with other work say little.
   step bench target/release/loadtest bench --small

@@ -65,23 +65,24 @@ fn words<'a>(text: &'a str, prefix: &str) -> BTreeSet<&'a str> {
 
 /// Whether something exports a series of that name; a histogram exports three.
 fn is_series(name: &str) -> bool {
-    let is_metric = |name: &str| METRICS.iter().any(|metric| metric.name == name);
-    let histogram = ["_bucket", "_sum", "_count"].iter().find_map(|ending| name.strip_suffix(ending));
-    is_metric(name) || histogram.is_some_and(is_metric)
+    let find = |name: &str| METRICS.iter().find(|metric| metric.name == name);
+    let base = ["_bucket", "_sum", "_count"].iter().find_map(|ending| name.strip_suffix(ending));
+    find(name).is_some() || base.and_then(find).is_some_and(|metric| metric.is_histogram())
 }
 
 #[test]
 fn every_metric_stands_in_the_operations_page() {
     let page = read("docs/operations.md");
-    let lacking =
-        METRICS.iter().map(|metric| metric.name).filter(|name| !page.contains(&format!("`{name}`")));
+    let names = METRICS.iter().map(|metric| metric.name).chain(PROCESS_METRICS);
+    let lacking = names.filter(|name| !page.contains(&format!("| `{name}` |")));
     check("docs/operations.md lacks these metrics: add a row", lacking.map(str::to_owned));
 }
 
 #[test]
 fn documents_and_dashboards_name_only_metrics_that_exist() {
     let mut texts = documents();
-    texts.extend(files_in("dashboards", &[".json", ".yml", ".yaml"]));
+    texts.extend(files_in("dashboards", &[".json"]));
+    texts.extend(files_in("dashboards/rules", &[".yml"]));
     let mut complaints = Vec::new();
     for (path, text) in texts {
         // The two words are no metrics but the crate's own name in paths and filters.
@@ -100,6 +101,23 @@ fn dashboards_are_json_and_use_the_metrics() {
         serde_json::from_str::<serde_json::Value>(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
         assert!(!words(&text, "gateway_").is_empty(), "{path} shows nothing of the gateway");
     }
+}
+
+#[test]
+fn every_alert_has_its_section_in_the_operations_page() {
+    let page = read("docs/operations.md");
+    let rules = read("dashboards/rules/gateway.yml");
+    let alerts: BTreeSet<&str> =
+        rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(alerts.len() >= 10, "there are alerts: {alerts:?}");
+    let (_, section) = page.split_once("\n## Alerts\n").expect("docs/operations.md has a section on alerts");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let told: BTreeSet<&str> = section.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    let differs = alerts.symmetric_difference(&told);
+    check(
+        "docs/operations.md has other alerts than dashboards/rules/gateway.yml: add or remove the section",
+        differs.map(|name| (*name).to_owned()),
+    );
 }
 
 #[test]

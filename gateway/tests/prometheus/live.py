@@ -1,7 +1,8 @@
 """Asks a Prometheus that scrapes a gateway whether every query of the dashboards and rules has data: live.py URL DASHBOARDS.
 
-Takes the queries as they stand, with the variables replaced. A query that rightly has no data in a gateway that is well is listed
-below with its reason; the series that it uses must be there all the same. Ends with 1 and names what lacks data.
+Waits for enough scrapes first. Takes the queries as they stand, with the variables replaced. A query that rightly has no data in a
+gateway that is well is listed below with its reason; the series that it uses must be there all the same. Ends with 1 and names what
+lacks data.
 """
 
 import json
@@ -18,21 +19,27 @@ import boards
 RATE_INTERVAL = "10s"
 RANGE_S = 30
 
+# Scrapes that must have gone well in the last 40 s before anything is asked, and the longest wait for them.
+SCRAPES = "sum_over_time(up{job='gateway'}[40s]) >= 30"
+PATIENCE_S = 200
+
+# Longest wait for an answer.
+ANSWER_S = 60
+
+# A machine that is loaded misses scrapes: what has no data is asked for once more after so long.
+AGAIN_AFTER_S = 4
+
 # Panels whose query may have no data, each with the reason.
 MAY_BE_EMPTY = {
     ("gateway-overview", "Connections opened and ended", 'closed: {{code}}'): "lists only codes that occur",
-    ("gateway-feed", "Not applied, by reason", "{{reason}}"): "lists only reasons that occur",
 }
-
-# Selections that a gateway which is well does not have.
-MAY_LACK = {}
 
 
 def ask(url, path, **parameters):
     """The result of a query; an error of Prometheus is one of ours."""
     address = f"{url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
     try:
-        with urllib.request.urlopen(address, timeout=10) as answer:
+        with urllib.request.urlopen(address, timeout=ANSWER_S) as answer:
             return json.load(answer)["data"]["result"]
     except urllib.error.HTTPError as error:
         raise ValueError(json.load(error).get("error", str(error))) from error
@@ -52,7 +59,16 @@ def has_numbers(result):
 
 
 def check_query(url, expr):
-    """What is wrong with a query over the last half minute; none when it has data."""
+    """What is wrong with a query; none when it has data."""
+    what = try_query(url, expr)
+    if what == "no data":
+        time.sleep(AGAIN_AFTER_S)
+        what = try_query(url, expr)
+    return what
+
+
+def try_query(url, expr):
+    """The same of the last half minute."""
     now = time.time()
     try:
         result = ask(url, "query_range", query=expr, start=now - RANGE_S, end=now, step=1)
@@ -64,8 +80,6 @@ def check_query(url, expr):
 def check_selectors(url, expr):
     """Selections of a query that have no series."""
     for one in boards.selectors(expr):
-        if one in MAY_LACK:
-            continue
         if not ask(url, "query", query=f"last_over_time({one}[1m])"):
             yield f"{one} has no series"
 
@@ -96,8 +110,18 @@ def check_rules(url, folder):
         yield rule.get("alert") or rule["record"], expr, what
 
 
+def wait_for_scrapes(url):
+    """Until there are enough of them for the rates of the panels."""
+    until = time.monotonic() + PATIENCE_S
+    while not ask(url, "query", query=SCRAPES):
+        if time.monotonic() > until:
+            sys.exit(f"live: Prometheus has too few scrapes after {PATIENCE_S} s")
+        time.sleep(1)
+
+
 def main():
     url, folder = sys.argv[1:]
+    wait_for_scrapes(url)
     checked, failed = 0, []
     for place, expr, what in [*check_dashboards(url, folder), *check_rules(url, folder)]:
         checked += 1

@@ -18,7 +18,7 @@ from matplotlib.colors import PowerNorm  # noqa: E402
 import boards  # noqa: E402
 from live import ask, filled  # noqa: E402
 
-WINDOW_S = 60
+WINDOW_S = 45
 CELL_W, CELL_H = 0.56, 0.30  # inches of a cell of the grid
 GAP = 0.10
 INK, FAINT, GRID, PAPER, SHEET = "#d8d9da", "#8e9196", "#2c3037", "#181b1f", "#111217"
@@ -150,8 +150,10 @@ def legend(axes, names):
     if rest > 0:
         handles[-1].set_color(PAPER)
     if names:
-        found = axes.legend(handles, names, loc="upper left", bbox_to_anchor=(-0.12, -0.13), ncol=3, fontsize=6, frameon=False,
-                            handlelength=1.0, columnspacing=1.0, handletextpad=0.5, labelcolor=INK)
+        figure, at = axes.figure, axes.get_position()
+        corner = (at.x0 - 0.55 / figure.get_figwidth(), at.y0 - 0.2 / figure.get_figheight())
+        found = axes.legend(handles, names, loc="upper left", bbox_to_anchor=corner, bbox_transform=figure.transFigure, ncol=3, fontsize=6,
+                            frameon=False, handlelength=1.0, columnspacing=1.0, handletextpad=0.5, labelcolor=INK)
         found.set_in_layout(False)
 
 
@@ -171,7 +173,8 @@ def draw_heatmap(axes, url, panel):
         cells.append(row)
     filled_rows = [index for index, row in enumerate(cells) if any(row)] or [0]
     low, high = max(filled_rows[0] - 1, 0), min(filled_rows[-1] + 2, len(bounds))
-    axes.pcolormesh(moments, range(low, high), cells[low:high], shading="nearest", cmap="inferno", norm=PowerNorm(0.5, vmin=0))
+    seen = [[cell or math.nan for cell in row] for row in cells[low:high]]
+    axes.pcolormesh(moments, range(low, high), seen, shading="nearest", cmap="inferno", norm=PowerNorm(0.5, vmin=0))
     unit = panel["options"]["yAxis"]["unit"]
     axes.set_yticks([index + 0.5 for index in range(low, high)][:: max(1, (high - low) // 9)])
     axes.set_yticklabels([human(bounds[index], unit) for index in range(low, high)][:: max(1, (high - low) // 9)])
@@ -198,7 +201,7 @@ def draw(url, board, path):
         box = pyplot.Rectangle(((x + GAP / 2) / figure_w, (y + GAP / 2) / figure_h), (w - GAP) / figure_w, (h - GAP) / figure_h,
                                facecolor=PAPER, edgecolor=GRID, lw=0.6, transform=figure.transFigure, zorder=-1)
         figure.add_artist(box)
-        figure.text((x + 2 * GAP) / figure_w, (y + h - 0.2) / figure_h, panel["title"], color=INK, fontsize=7.5, va="center")
+        figure.text((x + 2 * GAP) / figure_w, (y + h - 0.2) / figure_h, panel["title"].replace("$stage", "end_to_end"), color=INK, fontsize=7.5, va="center")
         is_plot = panel["type"] in ("timeseries", "heatmap")
         left, right, bottom, up = (0.62, 0.2, 0.72 if panel["type"] == "timeseries" else 0.3, 0.36) if is_plot else (0.15, 0.15, 0.1, 0.34)
         axes = figure.add_axes([(x + left) / figure_w, (y + bottom) / figure_h, (w - left - right) / figure_w, (h - bottom - up) / figure_h],

@@ -152,7 +152,7 @@ fn counts_are_true_while_clients_stall_pause_change_their_minds_and_leave() {
     flow(&mut hub, &mut sockets, 5);
     let stats = hub.stats();
     assert_eq!((stats.lagging, stats.conservation_breaches), (0, 0));
-    // Two clients that are left have paused one book each: the first, which paused after 50 entries, and the third.
+    // Two of those that are left have paused a book: what they lack of it is pending.
     assert!(stats.channels[Channel::Book as usize].pending >= 2 * 10);
     assert!(stats.notices.iter().sum::<u64>() > 0 && stats.write_messages.count() > 0);
 }
