@@ -31,6 +31,9 @@ const REQUESTS_PER_TURN: usize = 256;
 /// Bytes of snapshots encoded between two batches of the feed, for the same reason.
 const SNAPSHOT_BYTES_PER_TURN: usize = 64 << 10;
 
+/// How long the engine leaves everything to shards that do not keep up.
+const PRESSED_PAUSE: Duration = Duration::from_micros(200);
+
 /// How often deadlines are looked at when nothing happens.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -220,6 +223,10 @@ impl Engine {
         self.next_tick
     }
 
+    fn is_pressed(&mut self) -> bool {
+        self.publisher.lanes().iter().all(ShardLane::is_pressed)
+    }
+
     fn note_stale(&mut self, now: Nanos) {
         if self.market.stale_count() == 0 {
             self.stale_since = None;
@@ -230,7 +237,12 @@ impl Engine {
 
     /// Sleeps until there is something to do, at most one tick. Which of the two channels woke it does not matter: the next
     /// turn looks into both, requests first.
-    fn wait(&self) {
+    fn wait(&mut self) {
+        if self.is_pressed() {
+            // A message of the feed would be ready at once, and shards do not say when they have room.
+            std::thread::sleep(PRESSED_PAUSE);
+            return;
+        }
         let mut select = crossbeam_channel::Select::new();
         select.recv(&self.requests);
         select.recv(&self.feed.messages);
@@ -263,8 +275,12 @@ impl Engine {
         Some(count)
     }
 
-    /// Takes one message of the feed, applies it and posts what changed.
+    /// Takes one message of the feed, applies it and posts what changed. While no shard keeps up the feed waits in its own socket:
+    /// more would only have to be given up. One shard that does not keep up is no reason for the others to wait.
     fn take_feed(&mut self) -> usize {
+        if self.is_pressed() {
+            return 0;
+        }
         let Ok(message) = self.feed.messages.try_recv() else { return 0 };
         let mut ts_recv = Nanos(0);
         match message {

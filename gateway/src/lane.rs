@@ -126,6 +126,11 @@ impl ShardLane {
         }
     }
 
+    /// Whether the shard is far behind: half of what the lane takes waits in it.
+    pub fn is_pressed(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) > LANE_BYTES_MAX / 2 || self.batches.len() > LANE_BATCHES_MAX / 2
+    }
+
     /// The lane has no room: the batch waits and grows, up to a point.
     fn refused(&mut self) {
         self.full += 1;
@@ -153,6 +158,7 @@ mod tests {
         const QUARTER: usize = LANE_BYTES_MAX / 4;
         (0..6).for_each(|_| fill(&mut engine, QUARTER));
         assert_eq!((shard.batches.len(), engine.full), (4, 2), "two wait as one");
+        assert!(engine.is_pressed());
         shard.done(shard.batches.recv().unwrap());
         fill(&mut engine, 0);
         assert_eq!(
@@ -163,5 +169,7 @@ mod tests {
         shard.done(shard.batches.recv().unwrap());
         fill(&mut engine, 0);
         assert_eq!((shard.batches.len(), engine.full), (3, 3));
+        (0..3).for_each(|_| shard.done(shard.batches.recv().unwrap()));
+        assert!(!engine.is_pressed());
     }
 }
