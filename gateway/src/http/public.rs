@@ -23,7 +23,8 @@ const PAGE: &str = include_str!("../../assets/demo.html");
 /// How long a silent peer is believed before the kernel asks for a sign of life, and how long its silence then lasts.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
-/// How long sent bytes may stay unacknowledged by the peer's kernel before the connection counts as dead.
+/// How long sent bytes may stay unacknowledged by the peer's kernel before the connection counts as dead. A client that does
+/// not read counts as such too, so where clients may stall for longer the time is longer: ending those is up to the shard.
 const USER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What the public listener hands connections to and reads from.
@@ -84,7 +85,8 @@ impl PublicState {
         socket.set_tcp_keepalive(
             &TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE).with_retries(3),
         )?;
-        socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
+        let stall = Duration::from_millis(self.config.limits.stall_ms);
+        socket.set_tcp_user_timeout(Some(USER_TIMEOUT.max(2 * stall)))
     }
 }
 
