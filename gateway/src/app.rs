@@ -64,7 +64,7 @@ impl App {
     /// When an address or a thread is not to be had.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let clock = Clock::default();
-        let public = listen("public.listen", config.public.listen, |socket| tune(socket, &config.public))?;
+        let public = listen("public.listen", config.public.listen, |socket| tune(socket, &config))?;
         let admin = listen("admin.listen", config.admin.listen, |_| Ok(()))?;
         let (public_address, admin_address) = (public.local_addr()?, admin.local_addr()?);
         let stopping = Arc::new(AtomicBool::new(false));

@@ -240,7 +240,7 @@ impl Engine {
     fn wait(&mut self) {
         if self.is_pressed() {
             // A message of the feed would be ready at once, and shards do not say when they have room.
-            std::thread::sleep(PRESSED_PAUSE);
+            thread::sleep(PRESSED_PAUSE);
             return;
         }
         let mut select = crossbeam_channel::Select::new();

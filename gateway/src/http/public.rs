@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::{Answer, accept, answer, reference, serve_connection, text, upgrade};
 use crate::clock::Clock;
-use crate::config::{Config, PublicConfig};
+use crate::config::Config;
 use crate::engine::EngineHandle;
 use crate::reference::Reference;
 use crate::shard::{NewConnection, ShardHandle, ShardInput};
@@ -23,7 +23,8 @@ const PAGE: &str = include_str!("../../assets/demo.html");
 /// How long a silent peer is believed before the kernel asks for a sign of life, and how long its silence then lasts.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
-/// How long sent bytes may stay unacknowledged by the peer's kernel before the connection counts as dead.
+/// How long sent bytes may stay unacknowledged by the peer's kernel before the connection counts as dead. A client that does
+/// not read counts as such too, so where clients may stall for longer the time is longer: ending those is up to the shard.
 const USER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What the public listener hands connections to and reads from.
@@ -79,15 +80,17 @@ impl PublicState {
 ///
 /// # Errors
 /// The kernel refuses one of them.
-pub fn tune(listener: &socket2::Socket, config: &PublicConfig) -> std::io::Result<()> {
+pub fn tune(listener: &socket2::Socket, config: &Config) -> std::io::Result<()> {
+    let public = &config.public;
     listener.set_tcp_nodelay(true)?;
-    listener.set_send_buffer_size(config.send_buffer_bytes as usize)?;
-    if config.notsent_lowat_bytes > 0 {
-        listener.set_tcp_notsent_lowat(config.notsent_lowat_bytes)?;
+    listener.set_send_buffer_size(public.send_buffer_bytes as usize)?;
+    if public.notsent_lowat_bytes > 0 {
+        listener.set_tcp_notsent_lowat(public.notsent_lowat_bytes)?;
     }
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE).with_retries(3);
     listener.set_tcp_keepalive(&keepalive)?;
-    listener.set_tcp_user_timeout(Some(USER_TIMEOUT))
+    let stall = Duration::from_millis(config.limits.stall_ms);
+    listener.set_tcp_user_timeout(Some(USER_TIMEOUT.max(2 * stall)))
 }
 
 /// Serves until the runtime ends.

@@ -28,7 +28,7 @@ pub(crate) struct Setting {
     span: Duration,
 }
 
-pub(super) const COLUMNS: [Column; 14] = [
+pub(super) const COLUMNS: [Column; 15] = [
     column("none_p50_us", "p50 us, none stalled", 1.0, false),
     column("none_p99_us", "p99", 1.0, false),
     column("p50_us", "p50 us, some stalled", 1.0, false),
@@ -43,6 +43,7 @@ pub(super) const COLUMNS: [Column; 14] = [
     column("none_us_per_delivery", "us/delivery, none stalled", 1.0, false),
     column("us_per_delivery", "some stalled", 1.0, false),
     column("broken", "lost updates", 1.0, false),
+    column("gone", "lost clients", 1.0, false),
 ];
 
 /// The settings: half of many clients stall for long at one symbol each, so that one core carries it when all read; and a
@@ -70,6 +71,9 @@ struct Half {
     sample: Sample,
     before: Memory,
     after: Memory,
+    /// Connections at the end of the window.
+    open: Option<u64>,
+    /// What the server's side of them holds after it.
     connections: Option<proc::Connections>,
 }
 
@@ -98,10 +102,11 @@ impl Setting {
         let before = session.server_memory();
         let sample = session.measure(self.rate, context.scale.warm_up(), self.span)?;
         let after = session.server_memory();
+        let port = session.server.target.address.port();
+        let open = proc::connections(port).map(|connections| connections.count);
         // When all is delivered that can be, what the kernel still holds is for those that do not read.
         session.settle(SETTLE_LIMIT)?;
-        let connections = proc::connections(session.server.target.address.port());
-        Ok(Half { sample, before, after, connections })
+        Ok(Half { sample, before, after, open, connections: proc::connections(port) })
     }
 
     fn values(&self, none: &Half, some: &Half) -> Values {
@@ -119,15 +124,18 @@ impl Setting {
             ("share", some.sample.values()["share"]),
             ("none_us_per_delivery", none.sample.us_per_delivery()),
             ("us_per_delivery", some.sample.us_per_delivery()),
+            ("gone", (none.sample.counts.gone + some.sample.counts.gone) as f64),
             ("linked", (none.sample.counts.linked + some.sample.counts.linked) as f64),
             ("broken", (none.sample.counts.broken + some.sample.counts.broken) as f64),
         ]
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
         .collect();
-        if let Some(connections) = some.connections {
-            let missing = (self.work.clients as u64).saturating_sub(connections.count);
+        if let Some(open) = some.open {
+            let missing = (self.work.clients as u64).saturating_sub(open);
             values.insert("closed".to_owned(), missing as f64);
+        }
+        if let Some(connections) = some.connections {
             let queued = connections.queued_bytes as f64 / connections.queued.max(1) as f64;
             values.insert("kernel_kb_per_stalled".to_owned(), queued);
         }
