@@ -62,8 +62,8 @@ struct SimulatorArgs {
     /// Trades, in thousandths of the events; 0 is a market of quotes only
     #[arg(long, default_value_t = 105)]
     trades: i64,
-    /// Generation of the feed [default: seconds since 1970 for serve, 1 for print, the recorded one for a replay]
-    #[arg(long)]
+    /// Generation of the feed, above 0 [default: seconds since 1970 for serve, 1 for print, the recorded one for a replay]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     epoch: Option<u64>,
 }
 
