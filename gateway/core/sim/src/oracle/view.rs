@@ -106,7 +106,8 @@ impl View {
 
     /// Whether a trade comes that is not the first of its market, instead of the snapshot that was to come before it.
     pub(super) fn lacks_snapshot(&self, trade: &Element<'_>) -> bool {
-        self.wants_snapshot && self.snapshots == 0 && !self.told_gap && trade.trade_id > Some(1)
+        let is_first = self.last_trade.is_none() && !self.told_gap;
+        self.wants_snapshot && self.snapshots == 0 && is_first && trade.trade_id > Some(1)
     }
 
     /// Forgets what is behind: a snapshot is to come.
