@@ -7,6 +7,7 @@ mod message;
 mod tests;
 mod view;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 
 use model::{Channel, Instrument};
@@ -64,10 +65,9 @@ impl Oracle {
     pub(crate) fn expect(&mut self, key: Key, depth: usize, wants_snapshot: bool) {
         self.requests += 1;
         let view = View { depth, wants_snapshot, born: self.requests, ..View::default() };
-        if self.views.contains_key(&key) {
-            self.pending.insert(key, view);
-        } else {
-            self.views.insert(key, view);
+        match self.views.entry(key) {
+            Entry::Occupied(_) => drop(self.pending.insert(key, view)),
+            Entry::Vacant(place) => drop(place.insert(view)),
         }
     }
 
