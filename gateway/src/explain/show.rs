@@ -120,7 +120,7 @@ fn terms_text(terms: &Terms, bytes_per_s: u64) -> String {
     out
 }
 
-/// The names of the columns of [`line`].
+/// The names of the columns of [`line()`].
 pub(super) fn columns() -> String {
     row(["time", "offset", "age", "bytes", "seq", "after"], "message")
 }

@@ -28,11 +28,15 @@ impl View {
         let at = number("epoch").zip(number("seq"));
         let own = self.place(key);
         if let (Some(recovered), Some(at)) = (result["recovered"].as_bool(), at) {
-            let own = own.unwrap_or_else(|| panic!("{key:?} was never anywhere: {result}"));
-            self.resumed.push(Resumed { key: key.clone(), own, at, recovered });
             let merges = result["policy"] == "conflate" || result["policy"] == "latest";
-            if recovered && own.1 < at.1 && merges && key.0 != "ohlc" {
-                self.owed.insert(key.clone(), at.1);
+            if let Some(own) = own {
+                self.resumed.push(Resumed { key: key.clone(), own, at, recovered });
+                if recovered && own.1 < at.1 && merges && key.0 != "ohlc" {
+                    self.owed.insert(key.clone(), at.1);
+                }
+            } else {
+                // It claimed a place where it never was, and must not be believed.
+                assert!(!recovered, "{key:?} was never anywhere: {result}");
             }
             if !recovered {
                 // It begins anew: whatever was known is worth nothing.
