@@ -71,6 +71,11 @@ impl Feed {
         now < self.silent_until
     }
 
+    /// Tells so many lines per second from `now` on; 0 stands still.
+    pub(crate) fn set_rate(&mut self, rate: f64, now: Nanos) {
+        self.venue.set_rate(rate, now);
+    }
+
     /// Whether the venue has nothing more to tell, ever.
     pub(crate) fn is_finished(&self) -> bool {
         self.venue.next_due() == NEVER

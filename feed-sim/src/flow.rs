@@ -76,6 +76,11 @@ impl ArrivalTimes {
         Self { kind, rate, events: PRIOR_EVENTS, lines, excitement: 0.0 }
     }
 
+    /// Lines per second from the next event on.
+    pub(crate) const fn set_rate(&mut self, rate: f64) {
+        self.rate = rate;
+    }
+
     /// Notes how many lines the last event was, and says when the next one comes.
     pub(crate) fn next(&mut self, lines: usize, dice: &mut Dice) -> Gap {
         self.events += 1.0;

@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use std::error::Error;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, BufRead, ErrorKind, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use feed_sim::{
-    Arrivals, BenchConfig, FaultPlan, Lines, NEVER, Recorded, ReplayConfig, Server, ServerConfig, Simulator,
-    SimulatorConfig, SourceConfig, Speed, Stamper, Timestamps, Until, Venue, bench, parse_span, record,
-    tell_opening,
+    Arrivals, BenchConfig, FaultPlan, Lines, NEVER, Recorded, ReplayConfig, Server, ServerConfig,
+    ServerHandle, Simulator, SimulatorConfig, SourceConfig, Speed, Stamper, Timestamps, Until, Venue, bench,
+    parse_span, record, tell_opening,
 };
 use model::{Epoch, Nanos};
 
@@ -59,8 +59,11 @@ struct SimulatorArgs {
     /// Exponent of the symbols' popularity; 0 makes all equal, 1.7 makes one hot
     #[arg(long, default_value_t = 1.1)]
     zipf: f64,
-    /// Generation of the feed [default: seconds since 1970 for serve, 1 for print, the recorded one for a replay]
-    #[arg(long)]
+    /// Trades, in thousandths of the events; 0 is a market of quotes only
+    #[arg(long, default_value_t = 105)]
+    trades: i64,
+    /// Generation of the feed, above 0 [default: seconds since 1970 for serve, 1 for print, the recorded one for a replay]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     epoch: Option<u64>,
 }
 
@@ -74,6 +77,7 @@ impl SimulatorArgs {
             seed: self.seed,
             depth: self.depth,
             zipf: self.zipf,
+            trades: self.trades,
             epoch: Epoch(self.epoch.unwrap_or(epoch)),
         }
     }
@@ -100,6 +104,10 @@ struct ServeArgs {
     /// How fast the recording is played: a number of times, or max
     #[arg(long, default_value = "1", requires = "replay")]
     speed: Speed,
+    /// Let the events of the recording leave at the ends of ticks of this length, such as 500us, and carry the time at which they
+    /// left, or should have when they were held up by more than a tick
+    #[arg(long, default_value = "0s", value_parser = parse_span, requires = "replay")]
+    tick: Nanos,
     /// Begin the recording again at its end, with a new epoch
     #[arg(long = "loop", requires = "replay")]
     looping: bool,
@@ -116,6 +124,10 @@ struct ServeArgs {
     /// Kinds: gap, gap_seq, gap_line, duplicate, old, crossed, garbage, silence, disconnect
     #[arg(long = "fault", value_name = "PLAN")]
     faults: Vec<FaultPlan>,
+    /// Read commands from standard input, one a line, and end with it: `rate N` tells N lines per second from now on, 0 none;
+    /// `lines` prints how many were told
+    #[arg(long)]
+    commands: bool,
 }
 
 impl ServeArgs {
@@ -131,6 +143,7 @@ impl ServeArgs {
                 },
                 looping: self.looping,
                 rate: self.simulator.rate,
+                tick: self.tick,
                 epoch: self.simulator.epoch.map(Epoch),
             }),
         }
@@ -201,10 +214,33 @@ fn serve(args: &ServeArgs) -> Result<(), Box<dyn Error>> {
     };
     let server = Server::start_with(args.listen, &args.source(), config)?;
     eprintln!("feed-sim: serving on {}", server.local_addr());
+    if args.commands {
+        return obey(&server, io::stdin().lock());
+    }
     // The server's threads do all the work, until the process is ended.
     loop {
         std::thread::park();
     }
+}
+
+/// Does what each line of the input says, until it ends.
+fn obey(server: &ServerHandle, input: impl BufRead) -> Result<(), Box<dyn Error>> {
+    for line in input.lines() {
+        let line = line?;
+        match line.split_once(' ').unwrap_or((&line, "")) {
+            ("rate", rate) => {
+                let rate = rate.parse().ok().filter(|rate: &f64| *rate >= 0.0 && rate.is_finite());
+                server.set_rate(rate.ok_or_else(|| format!("`{line}`: a rate is a number, 0 or more"))?);
+            }
+            ("lines", "") => {
+                let mut out = io::stdout().lock();
+                writeln!(out, "{}", server.lines())?;
+                out.flush()?;
+            }
+            _ => return Err(format!("`{line}` is no command: expected `rate N` or `lines`").into()),
+        }
+    }
+    Ok(())
 }
 
 fn run_record(args: &RecordArgs) -> Result<(), Box<dyn Error>> {

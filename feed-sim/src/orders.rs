@@ -16,7 +16,7 @@ pub(crate) const TOUCH_FACTOR: i64 = 3;
 const SWEEP_LEVELS_MAX: usize = 40;
 
 /// Kinds of events in thousandths; the rest are changes at a log-uniform distance.
-const MARKET_ORDERS: i64 = 105;
+pub(crate) const MARKET_ORDERS: i64 = 105;
 const AT_TOUCH: i64 = 30;
 const REQUOTES: i64 = 60;
 
@@ -82,6 +82,8 @@ pub(crate) struct Orders {
     /// Spread in ticks that the makers are about to restore.
     spread: i64,
     last_taker: Side,
+    /// Market orders, in thousandths; [`MARKET_ORDERS`] unless set.
+    market_orders: i64,
 }
 
 impl Orders {
@@ -106,7 +108,20 @@ impl Orders {
                 book.side_mut(side).set(Level { price: Price(price), qty: Qty(qty) });
             }
         }
-        Self { anchor, base_lots, depth, reach, spread: 1, last_taker: Side::Bid }
+        Self {
+            anchor,
+            base_lots,
+            depth,
+            reach,
+            spread: 1,
+            last_taker: Side::Bid,
+            market_orders: MARKET_ORDERS,
+        }
+    }
+
+    /// So many of a thousand events are market orders, as far as the spread leaves the choice.
+    pub(crate) const fn set_market_orders(&mut self, market_orders: i64) {
+        self.market_orders = market_orders;
     }
 
     /// Lets one event happen.
@@ -121,11 +136,11 @@ impl Orders {
             self.improve(book, dice, out);
         } else if spread < self.spread && dice.chance(300) {
             self.withdraw(book, dice, out);
-        } else if kind < MARKET_ORDERS {
+        } else if kind < self.market_orders {
             self.take(book, dice, out);
-        } else if kind < MARKET_ORDERS + AT_TOUCH {
+        } else if kind < self.market_orders + AT_TOUCH {
             self.join(book, dice, out);
-        } else if kind < MARKET_ORDERS + AT_TOUCH + REQUOTES {
+        } else if kind < self.market_orders + AT_TOUCH + REQUOTES {
             for _ in 0..2 + dice.below(5) {
                 self.change(book, dice, out);
             }

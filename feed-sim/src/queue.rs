@@ -1,19 +1,15 @@
 //! Batches on their way to one reader.
 //!
 //! Owns what waits for a reader's socket and its limit in bytes. A lock and a condition variable rather than a channel,
-//! because the limit counts bytes and the venue may wait for room. Batches come from the server's venue thread and
-//! leave through the reader's writer thread.
+//! because the limit counts bytes. Batches come from the server's venue thread and leave through the reader's writer
+//! thread.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::encode::Lines;
-
-/// How often a waiting side looks whether it should go on waiting.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Default)]
 struct State {
@@ -67,14 +63,6 @@ impl Queue {
         drop(state);
         self.changed.notify_all();
         Ok(())
-    }
-
-    /// Waits until less than `bytes` wait, the queue is closed, or `is_over`.
-    pub(crate) fn wait_for_room(&self, bytes: usize, is_over: impl Fn() -> bool) {
-        let mut state = self.state.lock();
-        while !state.is_closed && state.live_bytes + state.answer_bytes >= bytes && !is_over() {
-            self.changed.wait_for(&mut state, LOOK_EVERY);
-        }
     }
 
     /// Waits for a batch and takes it; none when the queue is closed.

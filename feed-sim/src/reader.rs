@@ -1,7 +1,8 @@
-//! One connected reader of the server: its socket and its two threads.
+//! One connected reader of the server: its socket and its threads.
 //!
-//! Owns the thread that numbers and writes what waits for the reader, and the one that reads its requests. Never decides
-//! anything: batches come from the venue's thread in `serve.rs`, requests go to it as commands.
+//! Owns the thread that reads the requests of the reader, and the one that numbers and writes what waits for it; where the
+//! venue waits for its readers there is none, and the venue's thread writes itself. Never decides anything: batches
+//! come from the venue's thread in `serve.rs`, requests go to it as commands.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -9,13 +10,12 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::{SendTimeoutError, Sender};
 use model::Nanos;
 use wire::feed::decode_request;
 
-use crate::encode::{BATCH_BYTES_MAX, Stamper};
-use crate::queue::Queue;
-use crate::serve::Command;
+use crate::encode::{BATCH_BYTES_MAX, Lines, Stamper};
+use crate::queue::{Kind, Overflow, Queue};
+use crate::serve::{Command, Mailbox};
 
 /// Live bytes that may wait for a reader before it is disconnected.
 pub const READER_BYTES_MAX: usize = 64 << 20;
@@ -29,10 +29,16 @@ const REQUEST_BYTES_MAX: u64 = 4_096;
 /// How long a reader's request waits for the venue's thread before it looks whether the reader is still there.
 const SEND_TIMEOUT: Duration = Duration::from_millis(50);
 
+/// How long a write may wait before the venue's thread looks whether it should go on waiting.
+const WRITE_PATIENCE: Duration = Duration::from_millis(50);
+
 /// A connected reader.
 pub(crate) struct Reader {
     pub(crate) id: u64,
+    /// What waits for the writing thread; where there is none, only whether the connection is over.
     pub(crate) queue: Arc<Queue>,
+    /// Where the venue's thread writes itself.
+    pen: Option<Pen>,
     socket: TcpStream,
     /// When something was last sent to it.
     pub(crate) last: Nanos,
@@ -40,17 +46,41 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Starts the threads of a connection.
-    pub(crate) fn start(id: u64, stream: TcpStream, commands: Sender<Command>) -> io::Result<Self> {
+    /// Starts the threads of a connection. A venue that waits for its readers writes to them itself.
+    pub(crate) fn start(id: u64, stream: TcpStream, mailbox: Mailbox, waits: bool) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         let queue = Arc::new(Queue::new(READER_BYTES_MAX, ANSWER_BYTES_MAX));
         let socket = stream.try_clone()?;
         let requests = stream.try_clone()?;
-        let mut reader = Self { id, queue: Arc::clone(&queue), socket, last: Nanos(0), threads: Vec::new() };
+        let mut pen =
+            Pen { stream, stamper: Stamper::default(), out: Vec::with_capacity(2 * BATCH_BYTES_MAX) };
+        let mut threads = Vec::new();
+        let pen = if waits {
+            pen.stream.set_write_timeout(Some(WRITE_PATIENCE))?;
+            Some(pen)
+        } else {
+            let queue = Arc::clone(&queue);
+            threads.push(spawn("feed-write", move || pen.write_queue(&queue))?);
+            None
+        };
         let asking = Arc::clone(&queue);
-        reader.threads.push(spawn("feed-write", move || write(stream, &queue))?);
-        reader.threads.push(spawn("feed-requests", move || read_requests(id, requests, &commands, &asking))?);
-        Ok(reader)
+        threads.push(spawn("feed-requests", move || read_requests(id, requests, &mailbox, &asking))?);
+        Ok(Self { id, queue, pen, socket, last: Nanos(0), threads })
+    }
+
+    /// Writes a batch, waiting for the reader unless `is_over`, or has it written while nobody waits. Fails when the reader is
+    /// too far behind.
+    pub(crate) fn send(
+        &mut self,
+        lines: Arc<Lines>,
+        kind: Kind,
+        is_over: impl Fn() -> bool,
+    ) -> Result<(), Overflow> {
+        let Some(pen) = &mut self.pen else { return self.queue.push(lines, kind) };
+        if pen.write(&lines, || is_over() || self.queue.is_closed()).is_err() {
+            self.queue.close();
+        }
+        Ok(())
     }
 
     fn close(&mut self) {
@@ -68,19 +98,41 @@ impl Drop for Reader {
     }
 }
 
-fn write(mut stream: TcpStream, queue: &Queue) {
-    let mut stamper = Stamper::default();
-    let mut out = Vec::with_capacity(2 * BATCH_BYTES_MAX);
-    while let Some(lines) = queue.take() {
-        out.clear();
-        stamper.stamp(&lines, &mut out);
-        if stream.write_all(&out).is_err() {
-            queue.close();
+/// Numbers and writes the lines of one connection.
+struct Pen {
+    stream: TcpStream,
+    stamper: Stamper,
+    out: Vec<u8>,
+}
+
+impl Pen {
+    fn write_queue(&mut self, queue: &Queue) {
+        while let Some(lines) = queue.take() {
+            if self.write(&lines, || false).is_err() {
+                queue.close();
+            }
         }
+    }
+
+    /// Writes a batch whole, unless it is over; that is looked at each time the socket's patience ends.
+    fn write(&mut self, lines: &Lines, is_over: impl Fn() -> bool) -> io::Result<()> {
+        self.out.clear();
+        self.stamper.stamp(lines, &mut self.out);
+        let mut rest = &self.out[..];
+        while !rest.is_empty() {
+            match self.stream.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(taken) => rest = &rest[taken..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !is_over() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 }
 
-fn read_requests(id: u64, stream: TcpStream, commands: &Sender<Command>, queue: &Queue) {
+fn read_requests(id: u64, stream: TcpStream, mailbox: &Mailbox, queue: &Queue) {
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
     loop {
@@ -94,7 +146,7 @@ fn read_requests(id: u64, stream: TcpStream, commands: &Sender<Command>, queue: 
         if let Ok(request) = decode_request(&mut line) {
             let mut command = Command::Request(id, request);
             // The venue's thread joins this one, so it must not be waited for without end.
-            while let Err(SendTimeoutError::Timeout(unsent)) = commands.send_timeout(command, SEND_TIMEOUT) {
+            while let Err(unsent) = mailbox.send_timeout(command, SEND_TIMEOUT) {
                 if queue.is_closed() {
                     return;
                 }

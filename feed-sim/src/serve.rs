@@ -1,16 +1,16 @@
 //! A feed over TCP.
 //!
-//! Owns the listening socket and two threads: one accepts, one runs the venue (each reader has two more, `reader.rs`).
+//! Owns the listening socket and two threads: one accepts, one runs the venue (each reader has one or two more, `reader.rs`).
 //! All decisions are made on the venue's thread, which the others send commands to, so that readers see
 //! events and answers in one order. Lines come from `feed.rs`.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::thread::{self, JoinHandle};
+use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, SendTimeoutError, Sender};
 use model::Nanos;
 use wire::feed::FeedRequest;
 
@@ -22,9 +22,6 @@ use crate::queue::Kind;
 use crate::reader::{Reader, spawn};
 use crate::recording::OpenError;
 use crate::venue::{NEVER, SourceConfig};
-
-/// Bytes that may wait for a reader that the venue waits for.
-const ROOM_BYTES: usize = 4 * BATCH_BYTES_MAX;
 
 /// Most readers at once.
 const READERS_MAX: usize = 256;
@@ -49,7 +46,35 @@ pub(crate) enum Command {
     Connect(TcpStream),
     Request(u64, FeedRequest),
     Inject(Fault),
+    Rate(f64),
     Stop,
+}
+
+/// The way to the venue's thread, which sleeps beside its channel and not in it: a receiver that waits in a channel first
+/// spins and yields, which on a busy core makes the next event late.
+#[derive(Clone, Debug)]
+pub(crate) struct Mailbox {
+    sender: Sender<Command>,
+    venue: Thread,
+}
+
+impl Mailbox {
+    /// Sends a command and wakes the venue's thread; waits while too many wait. A server that has stopped needs none.
+    pub(crate) fn send(&self, command: Command) {
+        if self.sender.send(command).is_ok() {
+            self.venue.unpark();
+        }
+    }
+
+    /// The same, with a limit to the waiting; gives back what could not be sent in time.
+    pub(crate) fn send_timeout(&self, command: Command, limit: Duration) -> Result<(), Command> {
+        match self.sender.send_timeout(command, limit) {
+            Err(SendTimeoutError::Timeout(unsent)) => return Err(unsent),
+            Ok(()) => self.venue.unpark(),
+            Err(SendTimeoutError::Disconnected(_)) => {}
+        }
+        Ok(())
+    }
 }
 
 /// Numbers that a handle can look at.
@@ -94,7 +119,6 @@ impl Server {
         let (commands, receiver) = crossbeam_channel::bounded(COMMANDS_MAX);
         let hub = Hub {
             feed,
-            commands: commands.clone(),
             receiver,
             counters: Arc::clone(&counters),
             waits: config.wait_for_slow_readers.unwrap_or_else(|| source.is_replay()),
@@ -103,12 +127,14 @@ impl Server {
             held: Vec::new(),
             closed_until: Nanos(0),
         };
-        let accepting = (commands.clone(), Arc::clone(&counters));
-        let threads = vec![
-            spawn("feed-venue", move || hub.run()).map_err(failed)?,
-            spawn("feed-accept", move || accept(&listener, &accepting.0, &accepting.1)).map_err(failed)?,
-        ];
-        Ok(ServerHandle { local_addr, commands, counters, threads })
+        let sender = commands.clone();
+        let venue = move || hub.run(&Mailbox { sender, venue: thread::current() });
+        let venue = spawn("feed-venue", venue).map_err(failed)?;
+        let mailbox = Mailbox { sender: commands, venue: venue.thread().clone() };
+        let accepting = (mailbox.clone(), Arc::clone(&counters));
+        let accepting = move || accept(&listener, &accepting.0, &accepting.1);
+        let threads = vec![venue, spawn("feed-accept", accepting).map_err(failed)?];
+        Ok(ServerHandle { local_addr, mailbox, counters, threads })
     }
 }
 
@@ -116,7 +142,7 @@ impl Server {
 #[derive(Debug)]
 pub struct ServerHandle {
     local_addr: SocketAddr,
-    commands: Sender<Command>,
+    mailbox: Mailbox,
     counters: Arc<Counters>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -136,8 +162,16 @@ impl ServerHandle {
 
     /// Lets a fault happen, now or to the next event that it can happen to.
     pub fn inject(&self, fault: Fault) {
-        // A server that has stopped has nothing to go wrong.
-        let _ = self.commands.send(Command::Inject(fault));
+        self.mailbox.send(Command::Inject(fault));
+    }
+
+    /// Tells so many lines per second from now on, whatever the source was started with; 0 stands still. Heartbeats go on.
+    ///
+    /// # Panics
+    /// When the rate is negative or no finite number.
+    pub fn set_rate(&self, rate: f64) {
+        assert!(rate >= 0.0 && rate.is_finite(), "a rate is 0 or more: {rate}");
+        self.mailbox.send(Command::Rate(rate));
     }
 
     /// How many readers are connected.
@@ -177,7 +211,7 @@ impl ServerHandle {
 
     fn shut_down(&mut self) {
         self.counters.stopping.store(true, Relaxed);
-        let _ = self.commands.send(Command::Stop);
+        self.mailbox.send(Command::Stop);
         // Wakes the accepting thread, which then sees that it is over.
         drop(TcpStream::connect_timeout(&self.local_addr, Duration::from_secs(1)));
         for thread in self.threads.drain(..) {
@@ -194,17 +228,13 @@ impl Drop for ServerHandle {
     }
 }
 
-fn accept(listener: &TcpListener, commands: &Sender<Command>, counters: &Counters) {
+fn accept(listener: &TcpListener, mailbox: &Mailbox, counters: &Counters) {
     for stream in listener.incoming() {
         if counters.stopping.load(Relaxed) {
             return;
         }
         match stream {
-            Ok(stream) => {
-                if commands.send(Command::Connect(stream)).is_err() {
-                    return;
-                }
-            }
+            Ok(stream) => mailbox.send(Command::Connect(stream)),
             // Out of descriptors, most likely: trying again at once would only spin.
             Err(_) => thread::sleep(Duration::from_millis(10)),
         }
@@ -214,8 +244,6 @@ fn accept(listener: &TcpListener, commands: &Sender<Command>, counters: &Counter
 /// The venue's thread.
 struct Hub {
     feed: Feed,
-    /// Given to the readers' threads.
-    commands: Sender<Command>,
     receiver: Receiver<Command>,
     counters: Arc<Counters>,
     waits: bool,
@@ -229,10 +257,10 @@ struct Hub {
 }
 
 impl Hub {
-    fn run(mut self) {
+    fn run(mut self, mailbox: &Mailbox) {
         let mut lines = Lines::with_capacity(2 * BATCH_BYTES_MAX);
         let mut next = Nanos(0);
-        while self.handle_commands(next) {
+        while self.handle_commands(next, mailbox) {
             let now = now();
             if self.waits_to_start && self.readers.is_empty() {
                 next = now + HEARTBEAT_EVERY;
@@ -260,38 +288,37 @@ impl Hub {
     }
 
     /// Waits for commands until `next`, handles them, and says whether to go on.
-    fn handle_commands(&mut self, next: Nanos) -> bool {
+    fn handle_commands(&mut self, next: Nanos, mailbox: &Mailbox) -> bool {
         let silent = self.feed.is_silent(now());
         if !silent {
             for command in std::mem::take(&mut self.held) {
-                self.handle(command);
+                self.handle(command, mailbox);
             }
         }
-        let mut wait = next.since(now());
+        let wait = next.since(now());
+        if wait > Nanos(0) && self.receiver.is_empty() {
+            // Whoever sends from here on wakes us.
+            thread::park_timeout(Duration::from_nanos(wait.0));
+        }
         for _ in 0..COMMANDS_MAX {
-            let received = match wait {
-                Nanos(0) => self.receiver.try_recv().map_err(|_| RecvTimeoutError::Timeout),
-                _ => self.receiver.recv_timeout(Duration::from_nanos(wait.0)),
-            };
-            wait = Nanos(0);
-            match received {
+            match self.receiver.try_recv() {
                 Ok(Command::Stop) => return false,
                 Ok(command @ (Command::Connect(_) | Command::Request(..))) if silent => {
                     if self.held.len() < COMMANDS_MAX {
                         self.held.push(command);
                     }
                 }
-                Ok(command) => self.handle(command),
+                Ok(command) => self.handle(command, mailbox),
                 Err(_) => break,
             }
         }
         !self.counters.stopping.load(Relaxed)
     }
 
-    fn handle(&mut self, command: Command) {
+    fn handle(&mut self, command: Command, mailbox: &Mailbox) {
         let now = now();
         match command {
-            Command::Connect(stream) => self.connect(stream, now),
+            Command::Connect(stream) => self.connect(stream, mailbox, now),
             Command::Request(id, request) => {
                 let Some(telling) = self.feed.telling_of(&request) else { return };
                 if let Some(at) = self.readers.iter().position(|reader| reader.id == id) {
@@ -299,11 +326,12 @@ impl Hub {
                 }
             }
             Command::Inject(fault) => self.feed.inject(fault, now),
+            Command::Rate(rate) => self.feed.set_rate(rate, now),
             Command::Stop => {}
         }
     }
 
-    fn connect(&mut self, stream: TcpStream, now: Nanos) {
+    fn connect(&mut self, stream: TcpStream, mailbox: &Mailbox, now: Nanos) {
         self.readers.retain(|reader| !reader.queue.is_closed());
         if now < self.closed_until || self.readers.len() == READERS_MAX {
             // Dropping the stream closes it.
@@ -311,7 +339,7 @@ impl Hub {
         }
         let id = self.counters.connections.fetch_add(1, Relaxed) + 1;
         // A reader that fails here has gone already.
-        let Ok(reader) = Reader::start(id, stream, self.commands.clone()) else { return };
+        let Ok(reader) = Reader::start(id, stream, mailbox.clone(), self.waits) else { return };
         self.readers.push(reader);
         self.counters.readers.store(self.readers.len(), Relaxed);
         self.tell(self.readers.len() - 1, Telling::OPENING, now);
@@ -325,26 +353,21 @@ impl Hub {
             is_told = self.feed.tell(&mut telling, now, &mut lines);
             let reader = &mut self.readers[at];
             reader.last = now;
-            if lines.is_empty() {
-                continue;
-            }
-            if self.waits {
-                reader.queue.wait_for_room(ROOM_BYTES, || self.counters.stopping.load(Relaxed));
-            }
-            if reader.queue.push(Arc::new(lines), Kind::Answer).is_err() {
-                self.counters.slow.fetch_add(1, Relaxed);
-                reader.queue.close();
+            if !lines.is_empty() {
+                let is_over = || self.counters.stopping.load(Relaxed);
+                if reader.send(Arc::new(lines), Kind::Answer, is_over).is_err() {
+                    self.counters.slow.fetch_add(1, Relaxed);
+                    reader.queue.close();
+                }
             }
         }
     }
 
     fn send_all(&mut self, lines: Arc<Lines>, now: Nanos) {
         for reader in &mut self.readers {
-            if self.waits {
-                reader.queue.wait_for_room(ROOM_BYTES, || self.counters.stopping.load(Relaxed));
-            }
             reader.last = now;
-            if reader.queue.push(Arc::clone(&lines), Kind::Live).is_err() {
+            let is_over = || self.counters.stopping.load(Relaxed);
+            if reader.send(Arc::clone(&lines), Kind::Live, is_over).is_err() {
                 self.counters.slow.fetch_add(1, Relaxed);
                 reader.queue.close();
             }
@@ -365,7 +388,8 @@ impl Hub {
             for reader in self.readers.iter_mut().filter(|reader| is_due(reader)) {
                 reader.last = now;
                 // One that is too far behind for a heartbeat is found out by the next event.
-                let _ = reader.queue.push(Arc::clone(&lines), Kind::Live);
+                let is_over = || self.counters.stopping.load(Relaxed);
+                let _ = reader.send(Arc::clone(&lines), Kind::Live, is_over);
             }
             self.readers.retain(|reader| !reader.queue.is_closed());
         }

@@ -10,7 +10,7 @@ use model::{Epoch, FeedStatus, Levels, Nanos, Trade};
 use crate::flow::{ArrivalTimes, Arrivals, Dice, Popularity};
 use crate::instruments::listing;
 use crate::market::Market;
-use crate::orders::{Orders, Outcome};
+use crate::orders::{MARKET_ORDERS, Orders, Outcome};
 use crate::recording::OpenError;
 use crate::venue::{Event, Sink, Venue};
 
@@ -25,6 +25,9 @@ pub const DEPTH_MAX: usize = 5_000;
 
 /// Most events of one poll, so that a poll ends even when its sink is never full.
 const EVENTS_PER_POLL_MAX: usize = 16_384;
+
+/// When the next event happens while the market stands still: later than any time, yet not the end.
+const STANDSTILL: Nanos = Nanos(u64::MAX - 1);
 
 /// Chance, in thousandths, that an event of a burst is of the same symbol as the one before.
 const STICKY: i64 = 700;
@@ -44,6 +47,8 @@ pub struct SimulatorConfig {
     pub depth: usize,
     /// Exponent of the symbols' popularity; default 1.1, and 0 makes all equal.
     pub zipf: f64,
+    /// Trades, in thousandths of the events that have the choice, 0 to 1,000; default 105, as on real markets.
+    pub trades: i64,
     /// Generation of the feed; default 1. A restarted feed needs another one, since sequences start again.
     pub epoch: Epoch,
 }
@@ -57,6 +62,7 @@ impl Default for SimulatorConfig {
             seed: 1,
             depth: 200,
             zipf: 1.1,
+            trades: MARKET_ORDERS,
             epoch: Epoch(1),
         }
     }
@@ -70,6 +76,7 @@ impl SimulatorConfig {
         range("symbols", self.symbols.to_string(), (1..=SYMBOLS_MAX).contains(&self.symbols), "1 to 10000")?;
         range("depth", self.depth.to_string(), (DEPTH_MIN..=DEPTH_MAX).contains(&self.depth), "5 to 5000")?;
         range("rate", self.rate.to_string(), self.rate > 0.0 && self.rate <= 1e9, "above 0, up to 1e9")?;
+        range("trades", self.trades.to_string(), (0..=1_000).contains(&self.trades), "0 to 1000")?;
         range("zipf", self.zipf.to_string(), (0.0..=10.0).contains(&self.zipf), "0 to 10")
     }
 }
@@ -106,7 +113,9 @@ impl Simulator {
         for index in 0..config.symbols {
             let listing = listing(index);
             let mut market = Market::new(listing.instrument.clone());
-            orders.push(Orders::start(&listing, config.depth, reach, &mut market.book, &mut dice));
+            let mut own = Orders::start(&listing, config.depth, reach, &mut market.book, &mut dice);
+            own.set_market_orders(config.trades);
+            orders.push(own);
             markets.push(market);
         }
         let name = |(index, market): (usize, &Market)| (market.instrument.symbol.clone(), index);
@@ -201,6 +210,15 @@ impl Venue for Simulator {
             }
             let lines = self.tell_event(due, sink);
             due = self.schedule(due, lines);
+        }
+    }
+
+    fn set_rate(&mut self, rate: f64, now: Nanos) {
+        if rate > 0.0 {
+            self.times.set_rate(rate);
+            self.schedule(now, 1);
+        } else {
+            self.due = Some(STANDSTILL);
         }
     }
 }

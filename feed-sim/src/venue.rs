@@ -131,6 +131,9 @@ pub trait Venue: Send {
 
     /// Tells what is due by `now`, until the sink is full. The first call starts the venue's time.
     fn poll(&mut self, now: Nanos, sink: &mut dyn Sink);
+
+    /// Tells so many lines per second from `now` on; 0 stands still until the next rate.
+    fn set_rate(&mut self, rate: f64, now: Nanos);
 }
 
 /// Tells what a connection starts with: the status, then instrument, latest trades and book of each symbol.

@@ -14,12 +14,14 @@ use wire::close::CloseCode;
 use wire::ws::ReadLimits;
 
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::engine::{self, EngineHandle, EngineRequest};
-use crate::http::{PublicState, serve_admin, serve_public};
+use crate::config::{Config, Layout};
+use crate::engine::{self, Engine, EngineHandle, EngineRequest};
+use crate::feed::Reader;
+use crate::http::{PublicState, serve_admin, serve_public, tune};
 use crate::metrics::Metrics;
 use crate::reference::Reference;
-use crate::shard::{self, ShardHandle, ShardInput, ShardSettings};
+use crate::shard::{self, Shard, ShardHandle, ShardInput, ShardSettings};
+use crate::upstream::{Elsewhere, Here};
 use crate::{VERSION, feed};
 
 /// Why the gateway did not start.
@@ -49,9 +51,7 @@ pub struct App {
     pub admin: SocketAddr,
     state: Arc<PublicState>,
     stopping: Arc<AtomicBool>,
-    shard_threads: Vec<JoinHandle<()>>,
-    engine_thread: JoinHandle<()>,
-    feed_thread: JoinHandle<()>,
+    threads: Threads,
     /// Dropping it ends the HTTP runtime.
     front: Option<oneshot::Sender<()>>,
     front_thread: JoinHandle<()>,
@@ -64,18 +64,20 @@ impl App {
     /// When an address or a thread is not to be had.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let clock = Clock::default();
-        let public = listen("public.listen", config.public.listen)?;
-        let admin = listen("admin.listen", config.admin.listen)?;
+        let public = listen("public.listen", config.public.listen, |socket| tune(socket, &config))?;
+        let admin = listen("admin.listen", config.admin.listen, |_| Ok(()))?;
         let (public_address, admin_address) = (public.local_addr()?, admin.local_addr()?);
         let stopping = Arc::new(AtomicBool::new(false));
         let reference = Arc::new(RwLock::new(Reference::default()));
 
         let requests = engine::requests();
-        let shards = start_shards(&config, &requests.0, clock)?;
-        let (feed_lanes, feed_thread) = feed::spawn(config.feed.clone(), clock, Arc::clone(&stopping))?;
-        let (engine, engine_thread) =
-            engine::spawn(feed_lanes, shards.lanes, Arc::clone(&reference), clock, requests)?;
-        let state = Arc::new(public_state(config, shards.handles, engine, reference, clock));
+        let layout = layout(&config);
+        let shards = build_shards(&config, layout, &requests.0, clock)?;
+        let (feed_lanes, reader) = feed::build(config.feed.clone(), clock, Arc::clone(&stopping));
+        let (handle, engine) =
+            engine::build(feed_lanes, shards.lanes, Arc::clone(&reference), clock, requests);
+        let threads = start_threads(layout, reader, engine, shards.shards)?;
+        let state = Arc::new(public_state(config, shards.handles, handle, reference, clock));
         let metrics = Arc::new(Metrics::new(Arc::clone(&state), Arc::clone(&stopping)));
         let (front, front_thread) = start_front(public, admin, Arc::clone(&state), metrics)?;
         Ok(Self {
@@ -83,9 +85,7 @@ impl App {
             admin: admin_address,
             state,
             stopping,
-            shard_threads: shards.threads,
-            engine_thread,
-            feed_thread,
+            threads,
             front: Some(front),
             front_thread,
         })
@@ -102,11 +102,11 @@ impl App {
                 tracing::warn!("a shard is too busy to be told that the gateway ends");
             }
         }
-        self.shard_threads.into_iter().for_each(join);
-        join(self.feed_thread);
+        self.threads.shards.into_iter().for_each(join);
+        self.threads.feed.into_iter().for_each(join);
         // The engine is last: shards ask it until they have ended.
         let _ = self.state.engine.requests.send(EngineRequest::Stop);
-        join(self.engine_thread);
+        self.threads.engine.into_iter().for_each(join);
     }
 }
 
@@ -117,7 +117,11 @@ fn join(thread: JoinHandle<()>) {
     }
 }
 
-fn listen(setting: &'static str, address: SocketAddr) -> Result<net::TcpListener, StartError> {
+fn listen(
+    setting: &'static str,
+    address: SocketAddr,
+    tune: impl Fn(&socket2::Socket) -> io::Result<()>,
+) -> Result<net::TcpListener, StartError> {
     let bind = || {
         // The queue of connections not yet accepted: a storm of reconnects comes within one round trip.
         const BACKLOG: i32 = 4_096;
@@ -125,6 +129,7 @@ fn listen(setting: &'static str, address: SocketAddr) -> Result<net::TcpListener
             socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
+        tune(&socket)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         Ok(socket.into())
@@ -132,20 +137,67 @@ fn listen(setting: &'static str, address: SocketAddr) -> Result<net::TcpListener
     bind().map_err(|error| StartError::Listen { setting, address, error })
 }
 
+/// Threads of the data's way. Where feed and engine share the shard's thread they have none.
+#[derive(Debug)]
+struct Threads {
+    shards: Vec<JoinHandle<()>>,
+    feed: Option<JoinHandle<()>>,
+    engine: Option<JoinHandle<()>>,
+}
+
+fn start_threads(
+    layout: Layout,
+    reader: Reader,
+    engine: Engine,
+    mut shards: Vec<Shard>,
+) -> io::Result<Threads> {
+    match (layout, shards.pop()) {
+        (Layout::Single, Some(only)) => {
+            let thread = shard::spawn(only, Here::new(reader, engine))?;
+            Ok(Threads { shards: vec![thread], feed: None, engine: None })
+        }
+        (_, last) => {
+            let feed = Some(feed::spawn(reader)?);
+            let engine = Some(engine::spawn(engine)?);
+            let shards = shards.into_iter().chain(last).map(|shard| shard::spawn(shard, Elsewhere));
+            Ok(Threads { shards: shards.collect::<io::Result<_>>()?, feed, engine })
+        }
+    }
+}
+
 struct Shards {
     handles: Vec<ShardHandle>,
     lanes: Vec<crate::lane::ShardLane>,
-    threads: Vec<JoinHandle<()>>,
+    shards: Vec<Shard>,
 }
 
-fn start_shards(
+/// The layout that `auto` stands for: threads that share one core only wait for each other, and the feed is not read while
+/// clients wait, so that a burst stays in the feed's own socket.
+fn layout(config: &Config) -> Layout {
+    match config.threads.layout {
+        Layout::Auto if cores() == 1 && config.shards.count <= 1 => Layout::Single,
+        Layout::Auto => Layout::Spread,
+        chosen => chosen,
+    }
+}
+
+/// Cores that this process may use.
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+fn build_shards(
     config: &Config,
+    layout: Layout,
     engine: &crossbeam_channel::Sender<EngineRequest>,
     clock: Clock,
 ) -> Result<Shards, StartError> {
-    let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let count = if config.shards.count == 0 { cores.min(64) } else { config.shards.count as usize };
-    let mut shards = Shards { handles: Vec::new(), lanes: Vec::new(), threads: Vec::new() };
+    let count = match (layout, config.shards.count) {
+        (Layout::Single, _) => 1,
+        (_, 0) => cores().min(64),
+        (_, count) => count as usize,
+    };
+    let mut shards = Shards { handles: Vec::new(), lanes: Vec::new(), shards: Vec::new() };
     for index in 0..count {
         let settings = ShardSettings {
             index,
@@ -156,11 +208,12 @@ fn start_shards(
                 fragments_max: config.inbound.fragments_max,
             },
             version: VERSION,
+            busy_poll: config.threads.busy_poll,
         };
-        let (handle, lane, thread) = shard::spawn(settings, engine.clone(), clock)?;
+        let (handle, lane, shard) = shard::build(settings, engine.clone(), clock)?;
         shards.handles.push(handle);
         shards.lanes.push(lane);
-        shards.threads.push(thread);
+        shards.shards.push(shard);
     }
     Ok(shards)
 }

@@ -32,6 +32,8 @@ pub struct Config {
     pub feed: FeedConfig,
     /// Threads that own clients.
     pub shards: ShardsConfig,
+    /// How the work is spread over threads.
+    pub threads: ThreadsConfig,
     /// What clients may ask of the delivery.
     pub delivery: DeliveryConfig,
     /// Other bounds for clients that an operator puts into a tier: `[tiers.NAME]` has the keys of `[delivery]`, and what it does not
@@ -222,6 +224,31 @@ pub struct ShardsConfig {
     pub count: u32,
 }
 
+/// How the work is spread over threads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ThreadsConfig {
+    /// `auto`: as `single` when the gateway may run on one core only, else as `spread`. `spread`: feed, engine and each shard have a
+    /// thread of their own. `single`: one thread does all of it, with one shard; for few clients that want microseconds.
+    pub layout: Layout,
+    /// Whether shards ask for work again and again instead of sleeping: a whole core each, for the microseconds that waking up
+    /// takes. Meant for the layout `single`.
+    pub busy_poll: bool,
+}
+
+/// Who has a thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// As the cores are that the process may use.
+    #[default]
+    Auto,
+    /// Feed, engine and each shard.
+    Spread,
+    /// All of them together.
+    Single,
+}
+
 /// Bounds of the delivery, per shard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -384,6 +411,8 @@ impl Config {
         require((10..=5_000).contains(&self.feed.sim.depth), "feed.sim.depth must be from 10 to 5000");
         let speed = self.feed.replay.speed;
         require(speed.is_finite() && speed >= 0.0, "feed.replay.speed must be 0 or more");
+        let one = self.threads.layout != Layout::Single || self.shards.count <= 1;
+        require(one, "shards.count must be 0 or 1 with threads.layout single");
         require(self.shards.count <= 64, "shards.count must be at most 64");
         require(self.inbound.message_bytes_max >= 1_024, "inbound.message_bytes_max must be at least 1024");
         require(self.inbound.fragments_max >= 1, "inbound.fragments_max must be at least 1");

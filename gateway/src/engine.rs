@@ -31,6 +31,9 @@ const REQUESTS_PER_TURN: usize = 256;
 /// Bytes of snapshots encoded between two batches of the feed, for the same reason.
 const SNAPSHOT_BYTES_PER_TURN: usize = 64 << 10;
 
+/// How long the engine leaves everything to shards that do not keep up.
+const PRESSED_PAUSE: Duration = Duration::from_micros(200);
+
 /// How often deadlines are looked at when nothing happens.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -123,19 +126,18 @@ pub struct EngineHandle {
     pub requests: Sender<EngineRequest>,
 }
 
-/// Starts the thread.
-///
-/// # Errors
-/// When the thread cannot be started.
-pub fn spawn(
+/// An engine, and what the rest of the gateway holds of it.
+#[must_use]
+pub fn build(
     feed: FeedLanes,
     lanes: Vec<ShardLane>,
     reference: Arc<RwLock<Reference>>,
     clock: Clock,
     requests: (Sender<EngineRequest>, Receiver<EngineRequest>),
-) -> io::Result<(EngineHandle, JoinHandle<()>)> {
+) -> (EngineHandle, Engine) {
     let (sender, requests) = requests;
     let engine = Engine {
+        next_tick: Nanos(0),
         market: Market::new(MarketLimits::default()),
         publisher: Publisher::new(lanes),
         feed,
@@ -147,8 +149,21 @@ pub fn spawn(
         stale_since: None,
         clock,
     };
-    let thread = thread::Builder::new().name("engine".into()).spawn(move || engine.run())?;
-    Ok((EngineHandle { requests: sender }, thread))
+    (EngineHandle { requests: sender }, engine)
+}
+
+/// Gives an engine a thread of its own. It ends at [`EngineRequest::Stop`].
+///
+/// # Errors
+/// When the thread cannot be started.
+pub fn spawn(mut engine: Engine) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name("engine".into()).spawn(move || {
+        while let Some(done) = engine.turn() {
+            if done == 0 {
+                engine.wait();
+            }
+        }
+    })
 }
 
 /// The channel of requests; made before the shards, which hold its sending end.
@@ -157,7 +172,8 @@ pub fn requests() -> (Sender<EngineRequest>, Receiver<EngineRequest>) {
     bounded(REQUESTS_MAX)
 }
 
-struct Engine {
+/// Owner of all books: applies what the feed says, publishes what changed, answers what shards ask.
+pub struct Engine {
     market: Market,
     publisher: Publisher<ShardLane>,
     feed: FeedLanes,
@@ -170,30 +186,45 @@ struct Engine {
     last_line: Nanos,
     /// Since when at least one instrument has been stale (monotonic).
     stale_since: Option<Nanos>,
+    /// When deadlines are looked at next (monotonic).
+    next_tick: Nanos,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Engine")
+    }
 }
 
 impl Engine {
-    fn run(mut self) {
-        let mut next_tick = Nanos(0);
-        loop {
-            let Some(requests) = self.take_requests() else { return };
-            let events = self.take_feed();
-            let mut mono = self.clock.mono();
-            self.watch.end_turn(mono);
-            if requests + events == 0 {
-                self.wait();
-                mono = self.clock.mono();
-                self.watch.end_sleep(mono);
-            }
-            self.note_stale(mono);
-            if mono >= next_tick {
-                next_tick = mono + Nanos(u64::try_from(TICK.as_nanos()).unwrap_or(0));
-                self.market.handle_timeout(self.clock.wall());
-                self.drain_outputs();
-                // A batch that found its lane full goes out now.
-                self.post(Nanos(0));
-            }
+    /// One step: answers requests, takes a message of the feed, looks at deadlines. Says how much there was to do; `None` when the
+    /// gateway ends.
+    pub fn turn(&mut self) -> Option<usize> {
+        // What came between two steps was sleep, or the work of others on this thread.
+        self.watch.end_sleep(self.clock.mono());
+        let requests = self.take_requests()?;
+        let events = self.take_feed();
+        let mono = self.clock.mono();
+        self.watch.end_turn(mono);
+        self.note_stale(mono);
+        if mono >= self.next_tick {
+            self.next_tick = mono + Nanos(u64::try_from(TICK.as_nanos()).unwrap_or(0));
+            self.market.handle_timeout(self.clock.wall());
+            self.drain_outputs();
+            // A batch that found its lane full goes out now.
+            self.post(Nanos(0));
         }
+        Some(requests + events)
+    }
+
+    /// When deadlines are looked at next (monotonic).
+    #[must_use]
+    pub const fn next_tick(&self) -> Nanos {
+        self.next_tick
+    }
+
+    fn is_pressed(&mut self) -> bool {
+        self.publisher.lanes().iter().all(ShardLane::is_pressed)
     }
 
     fn note_stale(&mut self, now: Nanos) {
@@ -206,7 +237,12 @@ impl Engine {
 
     /// Sleeps until there is something to do, at most one tick. Which of the two channels woke it does not matter: the next
     /// turn looks into both, requests first.
-    fn wait(&self) {
+    fn wait(&mut self) {
+        if self.is_pressed() {
+            // A message of the feed would be ready at once, and shards do not say when they have room.
+            thread::sleep(PRESSED_PAUSE);
+            return;
+        }
         let mut select = crossbeam_channel::Select::new();
         select.recv(&self.requests);
         select.recv(&self.feed.messages);
@@ -239,8 +275,12 @@ impl Engine {
         Some(count)
     }
 
-    /// Takes one message of the feed, applies it and posts what changed.
+    /// Takes one message of the feed, applies it and posts what changed. While no shard keeps up the feed waits in its own socket:
+    /// more would only have to be given up. One shard that does not keep up is no reason for the others to wait.
     fn take_feed(&mut self) -> usize {
+        if self.is_pressed() {
+            return 0;
+        }
         let Ok(message) = self.feed.messages.try_recv() else { return 0 };
         let mut ts_recv = Nanos(0);
         match message {

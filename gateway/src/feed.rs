@@ -8,24 +8,35 @@ mod reader;
 mod tcp;
 
 use std::io;
+use std::os::fd::RawFd;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
-use model::EventBatch;
+use model::{EventBatch, Nanos};
 use wire::feed::{FeedReject, FeedRequest};
 
 use crate::config::FeedConfig;
 
 pub(crate) use reader::BATCHES_MAX;
-pub use reader::spawn;
+pub use reader::{Reader, build, spawn};
 
 /// One connection to a feed.
-pub(crate) trait Source {
-    /// Appends what is there to `buffer`, waiting at most `patience` for it. Nothing within that time is `Ok(0)`.
+pub(crate) trait Source: Send {
+    /// Appends what is there to `buffer`, waiting at most `patience` for it, and not at all when that is nothing. Nothing within that time is `Ok(0)`.
     ///
     /// # Errors
     /// The connection is over; [`io::ErrorKind::UnexpectedEof`] when the feed ended it.
     fn read(&mut self, buffer: &mut Vec<u8>, patience: Duration) -> io::Result<usize>;
+
+    /// How long until there is something to read, for a source that knows it.
+    fn next(&self) -> Option<Nanos> {
+        None
+    }
+
+    /// What says that there is something to read, for a source that is told.
+    fn descriptor(&self) -> Option<RawFd> {
+        None
+    }
 
     /// Sends one request line.
     ///

@@ -24,7 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 
 pub use admin::serve as serve_admin;
-pub use public::{PublicState, serve as serve_public};
+pub use public::{PublicState, serve as serve_public, tune};
 
 /// Most bytes of a request's head.
 const HEAD_BYTES_MAX: usize = 16 << 10;

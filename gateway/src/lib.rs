@@ -8,12 +8,14 @@ pub mod busy;
 pub mod clock;
 pub mod config;
 pub mod engine;
+pub mod explain;
 pub mod feed;
 pub mod http;
 pub mod lane;
 pub mod metrics;
 pub mod reference;
 pub mod shard;
+mod upstream;
 
 /// Version of the gateway, as clients and operators see it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -8,6 +8,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use gateway::app::App;
 use gateway::config::{self, Config, LogFormat, Overrides};
+use gateway::explain;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use toml::Value;
@@ -57,6 +58,7 @@ enum Command {
     CheckConfig(Settings),
     /// Print the settings in force as TOML
     PrintConfig(Settings),
+    Explain(Box<explain::Args>),
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -86,6 +88,10 @@ fn main() -> ExitCode {
         None => cli.settings.load().map(run),
         Some(Command::CheckConfig(settings)) => settings.load().map(|_| say("the settings are good\n")),
         Some(Command::PrintConfig(settings)) => settings.load().map(|config| say(&config::print(&config))),
+        Some(Command::Explain(args)) => {
+            config::load(args.config.as_deref(), std::env::vars(), Overrides::new())
+                .map(|config| explain::run(args, &config))
+        }
         Some(Command::Completions { shell }) => {
             clap_complete::generate(*shell, &mut Cli::command(), "gateway", &mut io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -27,11 +27,15 @@ use crate::busy::LoopWatch;
 use crate::clock::Clock;
 use crate::engine::EngineRequest;
 use crate::lane::{EngineLane, ShardLane, ShardWaker, lane};
+use crate::upstream::Upstream;
 pub use counts::ShardStats;
 use sockets::{ReadOutcome, Sockets};
 
 /// The waker's token; clients have the number of their [`ClientId`].
 const WAKER: Token = Token(usize::MAX);
+
+/// The token of a feed that is read on this thread.
+const FEED: Token = Token(usize::MAX - 1);
 
 /// How often time-outs are looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -139,27 +143,29 @@ pub struct ShardSettings {
     pub read_limits: ReadLimits,
     /// The gateway's, as clients see it.
     pub version: &'static str,
+    /// Whether to ask for readiness again and again instead of sleeping.
+    pub busy_poll: bool,
 }
 
-/// Starts the thread.
+/// A shard, and what engine and gateway hold of it.
 ///
 /// # Errors
-/// When the thread or its readiness set cannot be made.
-pub fn spawn(
+/// When its readiness set cannot be made.
+pub fn build(
     settings: ShardSettings,
     engine: Sender<EngineRequest>,
     clock: Clock,
-) -> io::Result<(ShardHandle, ShardLane, JoinHandle<()>)> {
+) -> io::Result<(ShardHandle, ShardLane, Shard)> {
     let poll = Poll::new()?;
     let waker = ShardWaker::new(Waker::new(poll.registry(), WAKER)?);
     let (lane_in, lane_out) = lane(waker.clone());
     let (inputs, inputs_out) = bounded(INPUTS_MAX);
     let connections = Arc::new(AtomicUsize::new(0));
     let handle = ShardHandle { inputs, waker: waker.clone(), connections: Arc::clone(&connections) };
-    let name = format!("shard-{}", settings.index);
     let shard = Shard {
         hub: Hub::new(settings.limits.clone(), settings.tiers.clone(), settings.version),
         sockets: Sockets::new(poll.registry().try_clone()?, clock),
+        poll,
         settings,
         lane: lane_out,
         inputs: inputs_out,
@@ -169,20 +175,34 @@ pub fn spawn(
         unsent: None,
         watch: LoopWatch::new(clock.mono()),
         counts: ShardStats::default(),
+        next_tick: clock.mono(),
         next_audit: clock.mono() + AUDIT_EVERY,
         breached: false,
         clock,
         stopping: None,
     };
-    let thread = thread::Builder::new().name(name).spawn(move || {
-        if let Err(error) = shard.run(poll) {
-            tracing::error!(%error, "a shard cannot poll its sockets and ends");
-        }
-    })?;
-    Ok((handle, lane_in, thread))
+    Ok((handle, lane_in, shard))
 }
 
-struct Shard {
+/// Gives a shard a thread, which it may share with feed and engine. It ends at [`ShardInput::Stop`].
+///
+/// # Errors
+/// When the thread cannot be started.
+pub(crate) fn spawn(
+    shard: Shard,
+    mut upstream: impl Upstream + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let name = format!("shard-{}", shard.settings.index);
+    thread::Builder::new().name(name).spawn(move || {
+        if let Err(error) = shard.run(&mut upstream) {
+            tracing::error!(%error, "a shard cannot poll its sockets and ends");
+        }
+    })
+}
+
+/// Owner of a part of the clients.
+pub struct Shard {
+    poll: Poll,
     settings: ShardSettings,
     hub: Hub,
     sockets: Sockets,
@@ -197,6 +217,8 @@ struct Shard {
     watch: LoopWatch,
     /// What is counted here; the rest is asked of those who count it.
     counts: ShardStats,
+    /// When time-outs are looked at next (monotonic).
+    next_tick: Nanos,
     /// When everything is to be counted anew.
     next_audit: Nanos,
     /// Whether the deliveries did not add up when they were last counted.
@@ -205,14 +227,21 @@ struct Shard {
     stopping: Option<Nanos>,
 }
 
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard").field("index", &self.settings.index).finish_non_exhaustive()
+    }
+}
+
 impl Shard {
-    fn run(mut self, mut poll: Poll) -> io::Result<()> {
+    fn run(mut self, upstream: &mut impl Upstream) -> io::Result<()> {
         let mut events = Events::with_capacity(1_024);
-        let mut next_tick = self.clock.mono();
+        // The upstream begins with work: to connect.
+        let mut more = true;
         loop {
             self.watch.end_turn(self.clock.mono());
-            let patience = self.patience(next_tick);
-            match poll.poll(&mut events, Some(patience)) {
+            let patience = if more { Duration::ZERO } else { self.patience(upstream.next_turn()) };
+            match self.poll.poll(&mut events, Some(patience)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => self.waker.set_asleep(false),
             }
@@ -225,31 +254,41 @@ impl Shard {
             self.read_again();
             self.take_inputs();
             self.hub.handle_timers(self.clock.mono());
-            self.work();
-            if self.clock.mono() >= next_tick {
-                next_tick = self.clock.mono() + Nanos(u64::try_from(TICK.as_nanos()).unwrap_or(0));
-                self.hub.handle_timeout(self.clock.now());
-                self.drain_outputs();
-            }
-            if !self.is_busy() && self.clock.mono() >= self.next_audit {
-                self.audit();
-            }
+            more = self.work(upstream);
+            upstream.watch(self.poll.registry(), FEED)?;
+            self.look_at_deadlines();
             if self.is_finished() {
                 return Ok(());
             }
         }
     }
 
-    /// How long the next poll may sleep: not at all while there is work.
-    fn patience(&self, next_tick: Nanos) -> Duration {
+    fn look_at_deadlines(&mut self) {
+        if self.clock.mono() >= self.next_tick {
+            self.next_tick = self.clock.mono() + Nanos(u64::try_from(TICK.as_nanos()).unwrap_or(0));
+            self.sockets.handle_tick();
+            self.hub.handle_timeout(self.clock.now());
+            self.drain_outputs();
+        }
+        if !self.is_busy() && self.clock.mono() >= self.next_audit {
+            self.audit();
+        }
+    }
+
+    /// How long the next poll may sleep: not at all while there is work, or when the shard is to spin.
+    fn patience(&self, upstream: Option<Nanos>) -> Duration {
+        if self.settings.busy_poll {
+            return Duration::ZERO;
+        }
         self.waker.set_asleep(true);
         // Looked at after the announcement: what is sent from here on wakes us.
         if self.is_busy() {
             self.waker.set_asleep(false);
             Duration::ZERO
         } else {
-            let until = self.hub.poll_timer().map_or(next_tick, |timer| timer.min(next_tick));
-            Duration::from_nanos(until.since(self.clock.mono()).0)
+            let due =
+                [self.hub.poll_timer(), upstream].into_iter().flatten().fold(self.next_tick, Nanos::min);
+            Duration::from_nanos(due.since(self.clock.mono()).0)
         }
     }
 
@@ -262,7 +301,7 @@ impl Shard {
     }
 
     fn handle_event(&mut self, event: &mio::event::Event) {
-        if event.token() == WAKER {
+        if event.token() == WAKER || event.token() == FEED {
             return;
         }
         let id = ClientId(event.token().0 as u32);
@@ -366,26 +405,27 @@ impl Shard {
         }
     }
 
-    /// Alternates between the lane and the sockets until both are done or it is time to read again.
-    fn work(&mut self) {
+    /// Alternates between what comes and the sockets until both are done or it is time to read again; `true` when there may be
+    /// more to do.
+    fn work(&mut self, upstream: &mut impl Upstream) -> bool {
         for _ in 0..BITES_PER_TURN {
+            let more = upstream.turn();
             let mut batches = 0;
             while batches < BATCHES_PER_BITE
-                && let Ok(mut batch) = self.lane.batches.try_recv()
+                && let Ok(batch) = self.lane.batches.try_recv()
             {
                 batches += 1;
                 self.hub.handle_batch(&batch, self.clock.now());
-                batch.clear();
-                // When the engine has enough empty batches this one is freed.
-                let _ = self.lane.emptied.try_send(batch);
+                self.lane.done(batch);
             }
             self.hub.handle_timers(self.clock.mono());
             let visits = self.hub.sweep(WRITES_PER_BITE, &mut self.sockets);
             self.drain_outputs();
-            if batches == 0 && visits == 0 {
-                return;
+            if !more && batches == 0 && visits == 0 {
+                return false;
             }
         }
+        true
     }
 
     fn drain_outputs(&mut self) {

@@ -4,8 +4,8 @@
 # quick: formatting, lints, and every test that cargo runs (unit, table, golden, property, simulation, whole gateway).
 # Without it, also: documentation, the release build, ten thousand simulated worlds, the bugs planted to be found in them, the
 # README's own commands, real third-party clients, the page in a browser, dashboards and rules against a real Prometheus, the files of
-# deploy with an image built from them, and a load run. What a step needs it installs itself (target/test-env, apt-get for a browser,
-# an interpreter or a tool); a step that cannot run fails. Ends with the number of steps passed and failed.
+# deploy with an image built from them, a load run, and a small bench. What a step needs it installs itself (target/test-env, apt-get
+# for a browser, an interpreter or a tool); a step that cannot run fails. Ends with the number of steps passed and failed.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -66,6 +66,8 @@ full() {
   step prometheus gateway/tests/prometheus.sh
   step deploy gateway/tests/deploy.sh
   step load load
+  # Printed and never judged: numbers of a machine with other work say little.
+  step bench target/release/loadtest bench --small
 }
 
 case ${1:-all} in

@@ -154,6 +154,7 @@ fn a_flood_of_acknowledgements_ends_only_the_connection_that_asked_for_it() {
     let mut feed = TapeFeed::open(&SourceConfig::Simulator(simulator));
     let mut config = settings_of(feed.address());
     config.limits.control_bytes_max = 16 << 10;
+    config.public.send_buffer_bytes = 4_096;
     // All in one shard, so that what goes wrong there is seen.
     config.shards.count = 1;
     let gateway = Gateway::start(config);
@@ -164,6 +165,10 @@ fn a_flood_of_acknowledgements_ends_only_the_connection_that_asked_for_it() {
     let mut socket = Socket::connect_narrow(gateway.public, "/v2");
     let params = json!({ "channel": "book", "symbol": feed.symbols() });
     socket.send_text(&json!({ "method": "subscribe", "params": params }).to_string());
+    // It reads nothing before it is given up.
+    gateway.wait_samples("the flood to be seen", |samples| {
+        samples.of("gateway_connections_closed_total", "code", "policy_violation") == 1
+    });
     assert_eq!(socket.closing(), (1008, "answers are not read".to_owned()));
     let heartbeats = neighbour.view.heartbeats;
     neighbour.wait("a sign of life", |view| view.heartbeats > heartbeats);

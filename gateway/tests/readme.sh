@@ -155,6 +155,13 @@ for package in gateway feed-sim loadtest; do
   timeout $build_s cargo build --release --quiet -p "$package" || fail "$package doesn't build"
 done
 
+echo "readme: explain: $(block explain)"
+timeout -k 5 $program_s bash -c "$(block explain)" >"$logs/explain.out" 2>"$logs/explain.err" ||
+  { tail -n 20 "$logs/explain.err" >&2; fail "explain ended with an error"; }
+require explain ' update$'
+require explain '^  end +live  and has everything'
+require explain '^  book +equal  to the engine'
+
 start gateway
 wait_for_book gateway
 get "$http/" | grep -i '<html' >/dev/null || fail "the demo page isn't there"

@@ -3,14 +3,23 @@
 //! Owns the exit code. Never shares code with the gateway: what it believes about the protocol it has written
 //! down for itself, so that a mistake there is not repeated here.
 //! Data flows socket -> scan -> verify (book) -> tally -> report.
+//!
+//! Beside it stand the bench (`bench.rs`), which measures servers with a light crowd, and the floor that it measures them
+//! against (`ceiling.rs`)
+//! and a naive server to compare with (`naive.rs`).
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod book;
+mod ceiling;
 mod client;
 mod cpu;
+mod frame;
 mod listing;
+mod naive;
 mod plan;
+mod record;
 mod report;
 mod run;
 mod scan;
@@ -28,8 +37,17 @@ const VIOLATED: u8 = 1;
 const UNUSABLE: u8 = 2;
 
 fn main() -> ExitCode {
-    let Command::Run(args) = Cli::parse().command;
-    match run_and_report(&args) {
+    let result = match Cli::parse().command {
+        Command::Run(args) => run_and_report(&args),
+        Command::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Ceiling(args) => {
+            ceiling::run(&args).map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string())
+        }
+        Command::Naive(args) => {
+            naive::run(&args).map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string())
+        }
+    };
+    match result {
         Ok(code) => code,
         Err(error) => {
             eprintln!("loadtest: {error}");

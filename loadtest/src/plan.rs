@@ -3,6 +3,9 @@
 //! Owns the command line and what follows from it: who subscribes to what, where and when.
 //! Never connects. The plan is made once in [`crate::run`] and shared, unchanged, by all threads.
 
+use crate::bench::BenchArgs;
+use crate::ceiling::CeilingArgs;
+use crate::naive::NaiveArgs;
 use crate::scan::Channel;
 use crate::verify::REQ_ID;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -32,6 +35,15 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Connect clients to a gateway, verify what they get, and report.
     Run(RunArgs),
+    /// Measure the gateway beside the machine's own limit and beside other servers.
+    ///
+    /// Starts each server as a child process on a core of its own, and everything else on another; interleaves rounds over all
+    /// servers; prints medians and ratios, and judges nothing. Method: docs/performance.md.
+    Bench(BenchArgs),
+    /// Serve as the machine's own limit: bytes framed once, written to each subscriber, and nothing else.
+    Ceiling(CeilingArgs),
+    /// Serve as one does at first: a queue and two tasks per client, one write per message. A peer of the bench.
+    Naive(NaiveArgs),
 }
 
 /// Settings of `loadtest run`.
@@ -257,7 +269,7 @@ fn parse_positive(text: &str) -> Result<usize, String> {
     }
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_at);
     let number: u64 = number.parse().map_err(|_| "give a number and a unit, like 10s".to_owned())?;
@@ -281,7 +293,9 @@ mod tests {
 
     fn plan(line: &str) -> Result<Plan, String> {
         let words = ["loadtest", "run"].into_iter().chain(line.split_ascii_whitespace());
-        let Command::Run(args) = Cli::try_parse_from(words).map_err(|e| e.to_string())?.command;
+        let Command::Run(args) = Cli::try_parse_from(words).map_err(|e| e.to_string())?.command else {
+            panic!("run is run");
+        };
         let symbols = match &args.symbols {
             Symbols::Named(names) => names.clone(),
             Symbols::First(_) => ["A/X", "B/X", "C/X", "D/X"].map(str::to_owned).to_vec(),

@@ -1,8 +1,8 @@
 //! Plays our own recordings: the lines of one connection, told again with fresh numbers, epochs and times.
 //!
 //! Owns the file's bytes and where each line's prefix ends, so that telling a line is copying it. Its books are made
-//! only when somebody asks for them (or all along, when the replay is paced and has time): a replay at full speed
-//! never looks into a line. Lines come from `feed-sim record`.
+//! only when somebody asks for them (or a few lines at a time all along, when the replay is paced): a replay at full speed
+//! never looks into a line, and a fast one into few. Lines come from `feed-sim record`.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -27,6 +27,9 @@ const NOBODY: u32 = u32::MAX;
 
 /// Most lines of one poll, so that a poll ends even when its sink is never full.
 const LINES_PER_POLL_MAX: usize = 65_536;
+
+/// Most lines that one poll of a paced replay reads into the books: looking into a line costs far more than telling it.
+const FOLLOWED_PER_POLL_MAX: usize = 16;
 
 /// Where a line lies.
 #[derive(Clone, Copy, Debug)]
@@ -129,7 +132,11 @@ impl LineVenue {
 
     /// Reads the lines up to `position` into the books.
     fn follow(&mut self) {
-        while self.followed < self.position {
+        self.follow_until(self.position);
+    }
+
+    fn follow_until(&mut self, position: usize) {
+        while self.followed < position {
             let entry = self.index[self.followed];
             self.followed += 1;
             self.follow_line(entry);
@@ -253,8 +260,13 @@ impl Venue for LineVenue {
             self.pace.count();
         }
         if !self.pace.is_unpaced() {
-            self.follow();
+            self.follow_until(self.position.min(self.followed + FOLLOWED_PER_POLL_MAX));
         }
+    }
+
+    fn set_rate(&mut self, rate: f64, now: Nanos) {
+        // The recorded time does not matter where there is a rate.
+        self.pace.set_rate(rate, now, Nanos(0));
     }
 }
 

@@ -16,7 +16,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use model::Epoch;
+use model::{Epoch, Nanos};
 use thiserror::Error;
 
 use crate::venue::Venue;
@@ -90,6 +90,9 @@ pub struct ReplayConfig {
     pub looping: bool,
     /// Lines per second at equal distances instead of the recorded times; default none.
     pub rate: Option<f64>,
+    /// Events leave at the ends of ticks of this length instead of each by itself; default 0, which is none. Larger ticks cost
+    /// less and make events wait.
+    pub tick: Nanos,
     /// Generation of the first pass; default the recorded one, or 1.
     pub epoch: Option<Epoch>,
 }
@@ -104,6 +107,7 @@ impl ReplayConfig {
             timestamps: Timestamps::Shifted,
             looping: false,
             rate: None,
+            tick: Nanos(0),
             epoch: None,
         }
     }

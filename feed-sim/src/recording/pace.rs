@@ -9,6 +9,9 @@ use thiserror::Error;
 
 use super::ReplayConfig;
 
+/// When something is due while nothing is told: later than any time, yet not the end.
+const STANDSTILL: Nanos = Nanos(u64::MAX - 1);
+
 /// How fast a recording is played.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Speed {
@@ -51,10 +54,12 @@ pub(crate) struct Pace {
     speed: Speed,
     rate: Option<f64>,
     timestamps: Timestamps,
-    /// The start of this pass: now, and in the recording.
+    /// Events leave at the ends of ticks of this length; 0 is each by itself.
+    tick: Nanos,
+    /// The start of this pass or of this rate: now, and in the recording.
     start: Nanos,
     start_recorded: Nanos,
-    /// Events of this pass so far; what `rate` is measured by.
+    /// Events since then; what `rate` is measured by.
     told: u64,
 }
 
@@ -64,6 +69,7 @@ impl Pace {
             speed: config.speed,
             rate: config.rate,
             timestamps: config.timestamps,
+            tick: config.tick,
             start: Nanos(0),
             start_recorded: Nanos(0),
             told: 0,
@@ -75,6 +81,12 @@ impl Pace {
         self.start = now;
         self.start_recorded = recorded;
         self.told = 0;
+    }
+
+    /// Goes on at this many events per second from `now`, with what was recorded at `recorded`; 0 stands still.
+    pub(crate) const fn set_rate(&mut self, rate: f64, now: Nanos, recorded: Nanos) {
+        self.rate = Some(rate);
+        self.start(now, recorded);
     }
 
     /// Counts an event as told.
@@ -89,13 +101,14 @@ impl Pace {
 
     /// When the next event, recorded at `recorded`, is due; zero means at once.
     pub(crate) fn due(&self, recorded: Nanos) -> Nanos {
-        match (self.rate, self.speed) {
-            (Some(rate), _) => self.start + Nanos((self.told as f64 / rate * 1e9) as u64),
-            (None, Speed::Times(times)) => {
-                self.start + Nanos((recorded.since(self.start_recorded).0 as f64 / times) as u64)
-            }
-            (None, Speed::Max) => Nanos(0),
-        }
+        let since_start = match (self.rate, self.speed) {
+            (Some(0.0), _) => return STANDSTILL,
+            (Some(rate), _) => self.told as f64 / rate * 1e9,
+            (None, Speed::Times(times)) => recorded.since(self.start_recorded).0 as f64 / times,
+            (None, Speed::Max) => return Nanos(0),
+        } as u64;
+        let ticks = since_start.div_ceil(self.tick.0.max(1));
+        self.start + Nanos(ticks * self.tick.0.max(1))
     }
 
     /// The time that an event carries which is told at `now`.
@@ -103,6 +116,8 @@ impl Pace {
         match self.timestamps {
             Timestamps::Kept => recorded,
             Timestamps::Shifted if self.is_unpaced() => now,
+            // A tick that leaves in time is stamped with when it left, one that was held up with when it should have.
+            Timestamps::Shifted if now.since(self.due(recorded)) < self.tick => now,
             Timestamps::Shifted => self.due(recorded).min(now),
         }
     }
@@ -142,6 +157,35 @@ mod tests {
         let max = pace(Speed::Max, Timestamps::Shifted);
         assert_eq!((max.due(Nanos(300)), max.stamp(Nanos(300), Nanos(5_000))), (Nanos(0), Nanos(5_000)));
         assert_eq!(pace(Speed::Max, Timestamps::Kept).stamp(Nanos(300), Nanos(5_000)), Nanos(300));
+    }
+
+    #[test]
+    fn a_tick_in_time_is_stamped_when_it_leaves_and_a_late_one_when_it_should_have() {
+        let tick = Nanos(500);
+        let mut pace = Pace::new(&ReplayConfig { tick, ..ReplayConfig::new("") });
+        pace.set_rate(4e6, Nanos(1_000), Nanos(0));
+        // One event each 250 ns: the third is due at the end of the first tick.
+        let due: Vec<u64> = (0..5)
+            .map(|_| {
+                let due = pace.due(Nanos(0));
+                pace.count();
+                due.0
+            })
+            .collect();
+        assert_eq!(due, [1_000, 1_500, 1_500, 2_000, 2_000]);
+        assert_eq!(pace.due(Nanos(0)), Nanos(2_500));
+        assert_eq!(pace.stamp(Nanos(0), Nanos(2_999)), Nanos(2_999));
+        assert_eq!(pace.stamp(Nanos(0), Nanos(3_000)), Nanos(2_500));
+    }
+
+    #[test]
+    fn a_new_rate_begins_where_it_is_set_and_none_stands_still() {
+        let mut pace = pace(Speed::Max, Timestamps::Shifted);
+        pace.set_rate(0.0, Nanos(5_000), Nanos(300));
+        assert!(pace.due(Nanos(300)) > Nanos(1 << 62) && pace.due(Nanos(300)) < crate::NEVER);
+        pace.set_rate(1e9, Nanos(7_000), Nanos(300));
+        pace.count();
+        assert_eq!(pace.due(Nanos(300)), Nanos(7_001));
     }
 
     #[test]

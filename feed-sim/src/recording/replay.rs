@@ -209,4 +209,8 @@ impl Venue for TapeVenue {
             }
         }
     }
+
+    fn set_rate(&mut self, rate: f64, now: Nanos) {
+        self.pace.set_rate(rate, now, self.recorded());
+    }
 }

@@ -64,10 +64,17 @@ impl Source for LocalSource {
         if !wait.is_zero() {
             std::thread::sleep(wait);
         }
+        if self.clock.wall() < self.next && self.answered.is_empty() {
+            return Ok(0);
+        }
         let before = buffer.len();
         buffer.append(&mut self.answered);
         self.next = self.local.read(self.clock.wall(), buffer);
         Ok(buffer.len() - before)
+    }
+
+    fn next(&self) -> Option<Nanos> {
+        Some(self.next.since(self.clock.wall()))
     }
 
     fn request(&mut self, request: &FeedRequest) -> io::Result<()> {

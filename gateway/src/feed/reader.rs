@@ -1,12 +1,15 @@
-//! The feed's thread: connect, read, split, decode, hand over; on any trouble reconnect with backoff.
+//! The feed's side of the gateway: connect, read, split, decode, hand over; on any trouble reconnect with backoff.
+//!
+//! A [`Reader`] takes one step at a time, so it can have a thread of its own or share one with the engine and a shard.
 
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use std::{io, thread};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 use model::{EventBatch, Nanos};
 use wire::feed::{FEED_LINE_BYTES_MAX, FeedDecoder, FeedRequest};
 
@@ -23,22 +26,23 @@ const REQUESTS_MAX: usize = 1_024;
 /// Longest wait in a read, so that requests and the end of the gateway are seen.
 const READ_PATIENCE: Duration = Duration::from_millis(10);
 
+/// How often a reader that shares a thread looks whether it is connected.
+const CONNECT_LOOK: Nanos = Nanos::from_millis(1);
+
 /// Most events of one batch: bounds how long the engine works before it looks at anything else.
 const EVENTS_PER_BATCH: usize = 512;
 
-/// Starts the thread. It ends when `stop` is set.
-///
-/// # Errors
-/// When the thread cannot be started.
-pub fn spawn(
-    config: FeedConfig,
-    clock: Clock,
-    stop: Arc<AtomicBool>,
-) -> io::Result<(FeedLanes, JoinHandle<()>)> {
+/// A reader, and the engine's ends of its lanes.
+#[must_use]
+pub fn build(config: FeedConfig, clock: Clock, stop: Arc<AtomicBool>) -> (FeedLanes, Reader) {
     let (messages_in, messages) = bounded(BATCHES_MAX);
     let (emptied, emptied_out) = bounded(BATCHES_MAX);
     let (requests, requests_out) = bounded(REQUESTS_MAX);
     let reader = Reader {
+        link: Link::Down { until: Nanos(0) },
+        connections: 0,
+        backoff: config.reconnect_min(),
+        last_loss: None,
         config,
         clock,
         stop,
@@ -49,14 +53,43 @@ pub fn spawn(
         buffer: Vec::new(),
         refusals: FeedRefusals::default(),
     };
-    let thread = thread::Builder::new().name("feed".into()).spawn(move || reader.run())?;
-    Ok((FeedLanes { messages, emptied, requests }, thread))
+    (FeedLanes { messages, emptied, requests }, reader)
 }
 
-struct Reader {
+/// Gives a reader a thread of its own. It ends when `stop` is set.
+///
+/// # Errors
+/// When the thread cannot be started.
+pub fn spawn(mut reader: Reader) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name("feed".into()).spawn(move || {
+        while !reader.stopped() {
+            reader.turn(READ_PATIENCE);
+        }
+    })
+}
+
+/// Where the connection stands.
+enum Link {
+    /// There is none; it is tried again at that time (monotonic).
+    Down { until: Nanos },
+    /// A thread tries to make one: an address that does not answer must not stop whoever shares ours.
+    Connecting(Receiver<io::Result<Box<dyn Source>>>),
+    /// It is there; when the last line came (monotonic).
+    Up(Box<dyn Source>, Nanos),
+}
+
+/// The feed's side of the gateway: one connection after the other.
+pub struct Reader {
     config: FeedConfig,
     clock: Clock,
     stop: Arc<AtomicBool>,
+    link: Link,
+    /// Connections made so far.
+    connections: u64,
+    /// Pause before the next attempt; doubles with each failure.
+    backoff: Duration,
+    /// How the last connection ended; the same trouble is logged once.
+    last_loss: Option<FeedLoss>,
     messages: Sender<FeedMessage>,
     emptied: Receiver<Box<EventBatch>>,
     requests: Receiver<FeedRequest>,
@@ -67,34 +100,113 @@ struct Reader {
     refusals: FeedRefusals,
 }
 
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("source", &self.config.source).finish_non_exhaustive()
+    }
+}
+
 impl Reader {
-    fn run(mut self) {
-        let mut backoff = self.config.reconnect_min();
-        let mut last_loss = None;
-        while !self.stopped() {
-            let loss = match connect(&self.config) {
-                Err(error) => {
-                    if last_loss != Some(FeedLoss::Refused) {
-                        tracing::warn!(feed = %self.config.source, %error, "feed cannot be reached, trying again");
-                    }
-                    FeedLoss::Refused
+    /// One step: connects, or reads what is there. Waits at most `patience`, and not at all when that is nothing. `true` when
+    /// something came.
+    pub fn turn(&mut self, patience: Duration) -> bool {
+        match &self.link {
+            Link::Down { until } => {
+                let wait = until.since(self.clock.mono());
+                if wait == Nanos(0) {
+                    self.begin_connecting();
+                    return true;
                 }
-                Ok(mut source) => {
-                    tracing::info!(feed = %self.config.source, "feed connected");
-                    backoff = self.config.reconnect_min();
-                    self.send(FeedMessage::Connected);
-                    let loss = self.follow(&mut *source);
+                thread::sleep(patience.min(Duration::from_nanos(wait.0)));
+                false
+            }
+            Link::Connecting(result) => {
+                let result = if patience.is_zero() {
+                    result.try_recv().map_err(|error| error == TryRecvError::Empty)
+                } else {
+                    result.recv_timeout(patience).map_err(|error| error == RecvTimeoutError::Timeout)
+                };
+                match result {
+                    Ok(result) => self.end_connecting(result),
+                    Err(true) => return false,
+                    Err(false) => self.end_connecting(Err(io::ErrorKind::Other.into())),
+                }
+                true
+            }
+            Link::Up(..) => match self.follow(patience) {
+                Ok(came) => came,
+                Err(loss) => {
                     if !self.stopped() {
                         tracing::warn!(feed = %self.config.source, reason = loss.name(), "feed lost");
                     }
-                    loss
+                    self.lose(loss);
+                    true
                 }
-            };
-            last_loss = Some(loss);
-            self.send(FeedMessage::Disconnected(loss));
-            self.pause(backoff);
-            backoff = (backoff * 2).min(self.config.reconnect_max());
+            },
         }
+    }
+
+    /// When there is something to do without that anything came (monotonic).
+    #[must_use]
+    pub fn next_turn(&self) -> Nanos {
+        match &self.link {
+            Link::Down { until } => *until,
+            // Nobody wakes us when it is done.
+            Link::Connecting(_) => self.clock.mono() + CONNECT_LOOK,
+            Link::Up(source, last_line) => {
+                let silent = *last_line + Nanos::from_millis(self.config.silence_ms);
+                source.next().map_or(silent, |next| silent.min(self.clock.mono() + next))
+            }
+        }
+    }
+
+    /// Number of the connection and its descriptor, to be watched for readiness while there is one.
+    #[must_use]
+    pub fn descriptor(&self) -> Option<(u64, RawFd)> {
+        match &self.link {
+            Link::Up(source, _) => Some((self.connections, source.descriptor()?)),
+            Link::Down { .. } | Link::Connecting(_) => None,
+        }
+    }
+
+    fn begin_connecting(&mut self) {
+        let (sender, result) = bounded(1);
+        let config = self.config.clone();
+        let spawned = thread::Builder::new().name("feed-connect".into()).spawn(move || {
+            // A reader that has gone needs no connection.
+            drop(sender.send(connect(&config)));
+        });
+        match spawned {
+            Ok(_) => self.link = Link::Connecting(result),
+            Err(error) => self.end_connecting(Err(error)),
+        }
+    }
+
+    fn end_connecting(&mut self, result: io::Result<Box<dyn Source>>) {
+        match result {
+            Ok(source) => {
+                tracing::info!(feed = %self.config.source, "feed connected");
+                self.connections += 1;
+                self.backoff = self.config.reconnect_min();
+                self.buffer.clear();
+                self.send(FeedMessage::Connected);
+                self.link = Link::Up(source, self.clock.mono());
+            }
+            Err(error) => {
+                if self.last_loss != Some(FeedLoss::Refused) {
+                    tracing::warn!(feed = %self.config.source, %error, "feed cannot be reached, trying again");
+                }
+                self.lose(FeedLoss::Refused);
+            }
+        }
+    }
+
+    fn lose(&mut self, loss: FeedLoss) {
+        self.last_loss = Some(loss);
+        self.send(FeedMessage::Disconnected(loss));
+        let pause = Nanos(u64::try_from(self.backoff.as_nanos()).unwrap_or(u64::MAX));
+        self.link = Link::Down { until: self.clock.mono() + pause };
+        self.backoff = (self.backoff * 2).min(self.config.reconnect_max());
     }
 
     fn stopped(&self) -> bool {
@@ -102,44 +214,29 @@ impl Reader {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Waits in small steps, so that the end of the gateway does not wait for a backoff.
-    fn pause(&self, pause: Duration) {
-        let until = self.clock.mono() + Nanos(u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX));
-        while self.clock.mono() < until && !self.stopped() {
-            thread::sleep(READ_PATIENCE.min(pause));
-        }
-    }
-
     fn send(&self, message: FeedMessage) {
         // The engine outlives the feed; when it is gone the gateway is ending and nobody needs the message.
         let _ = self.messages.send(message);
     }
 
-    /// Reads one connection until it is lost.
-    fn follow(&mut self, source: &mut dyn Source) -> FeedLoss {
-        self.buffer.clear();
-        let silence = Nanos::from_millis(self.config.silence_ms);
-        let mut last_line = self.clock.mono();
-        while !self.stopped() {
-            for request in self.requests.try_iter() {
-                if source.request(&request).is_err() {
-                    return FeedLoss::Ended;
-                }
-            }
-            match source.read(&mut self.buffer, READ_PATIENCE) {
-                Err(_) => return FeedLoss::Ended,
-                Ok(0) => {}
-                Ok(_) => {
-                    if self.decode() {
-                        last_line = self.clock.mono();
-                    }
-                }
-            }
-            if self.clock.mono().since(last_line) > silence {
-                return FeedLoss::Silent;
-            }
+    /// Passes requests on and reads once; `Ok(false)` when nothing came.
+    fn follow(&mut self, patience: Duration) -> Result<bool, FeedLoss> {
+        let Link::Up(source, last_line) = &mut self.link else { return Ok(false) };
+        for request in self.requests.try_iter() {
+            source.request(&request).map_err(|_| FeedLoss::Ended)?;
         }
-        FeedLoss::Ended
+        let read = source.read(&mut self.buffer, patience).map_err(|_| FeedLoss::Ended)?;
+        let last_line = *last_line;
+        let came = read > 0;
+        if came && self.decode() {
+            let now = self.clock.mono();
+            if let Link::Up(_, last_line) = &mut self.link {
+                *last_line = now;
+            }
+        } else if self.clock.mono().since(last_line) > Nanos::from_millis(self.config.silence_ms) {
+            return Err(FeedLoss::Silent);
+        }
+        Ok(came)
     }
 
     /// Decodes every whole line of the buffer; `false` when there was none.

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 use wire::feed::{FeedRequest, encode_request};
@@ -11,12 +12,14 @@ use super::Source;
 /// Longest wait for a connection.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Most bytes taken in one read: enough for a burst, small enough for the engine's cache.
-const READ_BYTES: usize = 256 << 10;
+/// Most bytes taken in one read: enough for a burst, small enough for the cache.
+const READ_BYTES: usize = 64 << 10;
 
 pub(super) struct TcpSource {
     stream: TcpStream,
     patience: Duration,
+    /// Reads go here and what came is copied: to make room in the caller's buffer would mean to zero it each time.
+    scratch: Box<[u8]>,
 }
 
 impl TcpSource {
@@ -26,7 +29,9 @@ impl TcpSource {
             match TcpStream::connect_timeout(&address, CONNECT_PATIENCE) {
                 Ok(stream) => {
                     stream.set_nodelay(true)?;
-                    return Ok(Self { stream, patience: Duration::ZERO });
+                    let scratch = vec![0; READ_BYTES].into_boxed_slice();
+                    // Another patience than any that is asked for, so that the first read sets it.
+                    return Ok(Self { stream, patience: Duration::MAX, scratch });
                 }
                 Err(error) => last = error,
             }
@@ -38,20 +43,27 @@ impl TcpSource {
 impl Source for TcpSource {
     fn read(&mut self, buffer: &mut Vec<u8>, patience: Duration) -> io::Result<usize> {
         if self.patience != patience {
-            self.stream.set_read_timeout(Some(patience.max(Duration::from_millis(1))))?;
+            self.stream.set_nonblocking(patience.is_zero())?;
+            if !patience.is_zero() {
+                self.stream.set_read_timeout(Some(patience.max(Duration::from_millis(1))))?;
+            }
             self.patience = patience;
         }
-        let start = buffer.len();
-        buffer.resize(start + READ_BYTES, 0);
-        let result = self.stream.read(&mut buffer[start..]);
-        buffer.truncate(start + *result.as_ref().unwrap_or(&0));
-        match result {
+        match self.stream.read(&mut self.scratch) {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(len) => {
+                buffer.extend_from_slice(&self.scratch[..len]);
+                Ok(len)
+            }
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                 Ok(0)
             }
-            other => other,
+            Err(error) => Err(error),
         }
+    }
+
+    fn descriptor(&self) -> Option<RawFd> {
+        Some(self.stream.as_raw_fd())
     }
 
     fn request(&mut self, request: &FeedRequest) -> io::Result<()> {

@@ -6,6 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream as StdTcpStream};
 use fanout::{ClientId, Now, Sink, Written};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use model::Nanos;
 use wire::ws::{FrameReader, Violation};
 
 use crate::clock::Clock;
@@ -45,6 +46,8 @@ pub(super) struct Sockets {
     /// Octets that came behind an opening request, until their client is read for the first time.
     leftovers: Vec<(ClientId, Vec<u8>)>,
     buffer: Vec<u8>,
+    /// Wall time less monotonic time, as it was at the last tick: one clock is read for each write instead of two.
+    wall_offset: Nanos,
     /// Bytes read so far.
     read_bytes: u64,
 }
@@ -59,8 +62,14 @@ impl Sockets {
             unread: Vec::new(),
             leftovers: Vec::new(),
             buffer: vec![0; READ_BYTES],
+            wall_offset: wall_offset(clock),
             read_bytes: 0,
         }
+    }
+
+    /// Sees whether the wall clock was set.
+    pub(super) fn handle_tick(&mut self) {
+        self.wall_offset = wall_offset(self.clock);
     }
 
     pub(super) fn peer(&self, id: ClientId) -> Option<SocketAddr> {
@@ -167,22 +176,28 @@ impl Sockets {
     }
 }
 
+fn wall_offset(clock: Clock) -> Nanos {
+    let now = clock.now();
+    now.wall.since(now.mono)
+}
+
 impl Sink for Sockets {
     fn write(&mut self, id: ClientId, bytes: &[u8]) -> Written {
         let Some(Some(socket)) = self.sockets.get_mut(id.0 as usize) else { return Written::Gone };
-        let mut taken = 0;
-        while taken < bytes.len() {
-            match socket.stream.write(&bytes[taken..]) {
-                Ok(len) => taken += len,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+        loop {
+            match socket.stream.write(bytes) {
+                // A short write means a full socket: Linux notes that it has no space and tells when it has some again, so there is
+                // no need to be refused as well.
+                Ok(len) => return Written::Bytes(len),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Written::Bytes(0),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return Written::Gone,
             }
         }
-        Written::Bytes(taken)
     }
 
     fn now(&mut self) -> Now {
-        self.clock.now()
+        let mono = self.clock.mono();
+        Now { mono, wall: mono + self.wall_offset }
     }
 }

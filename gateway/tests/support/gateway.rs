@@ -6,7 +6,7 @@ use gateway::app::App;
 use gateway::config::{Config, FeedSource};
 
 use super::client::Client;
-use super::http::{Answer, Samples, get};
+use super::http::{Answer, CHANNELS, Samples, get};
 use super::wait_for;
 
 /// Symbols of the market in most tests.
@@ -83,14 +83,37 @@ impl Gateway {
     }
 
     pub fn samples(&self) -> Samples {
-        let page = get(self.admin, "/metrics");
-        assert_eq!(page.status, 200, "{}", page.body);
-        Samples::parse(&page.body)
+        self.wait_samples("the metrics", |_| true)
     }
 
     /// Waits until the counts are as wanted, and returns them.
-    pub fn wait_samples(&self, what: &str, is_so: impl Fn(&Samples) -> bool) -> Samples {
-        wait_for(what, || Some(self.samples()).filter(&is_so))
+    pub fn wait_samples(&self, what: &str, mut is_so: impl FnMut(&Samples) -> bool) -> Samples {
+        wait_for(what, || {
+            let page = get(self.admin, "/metrics");
+            // On a loaded machine a shard may not have answered in its time.
+            (page.status == 200).then(|| Samples::parse(&page.body)).filter(&mut is_so)
+        })
+    }
+
+    /// Waits until the feed has ended and everything that it said was written to everybody.
+    pub fn wait_ended(&self) -> Samples {
+        self.wait_samples("the end of the feed", |samples| samples.one("gateway_feed_connected") == 0);
+        self.wait_settled()
+    }
+
+    /// Waits until everything that there is was written to everybody; the feed must have nothing more to say.
+    pub fn wait_settled(&self) -> Samples {
+        let mut before = None;
+        self.wait_samples("everything to be written", |samples| {
+            let counts = |kind: &str| CHANNELS.map(|channel| samples.deliveries(kind, channel));
+            let is_at_rest =
+                samples.one("gateway_clients_lagging") == 0 && counts("pending") == [0; CHANNELS.len()];
+            // Shards count before they take what the engine posted: only who counts twice knows that there is no more.
+            let fanned_out = is_at_rest.then(|| counts("fanned_out_total"));
+            let is_settled = is_at_rest && fanned_out == before;
+            before = fanned_out;
+            is_settled
+        })
     }
 
     /// A client that did not opt in.

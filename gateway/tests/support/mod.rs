@@ -8,16 +8,22 @@
     reason = "each test file includes it and uses a part; a panic is what a test has for an error"
 )]
 
+pub mod asleep;
 pub mod book;
 pub mod client;
+pub mod crowd;
+pub mod dice;
 pub mod gateway;
 pub mod http;
+pub mod nomad;
+pub mod reference;
 pub mod scene;
 pub mod script;
 pub mod socket;
 pub mod tape;
 pub mod truth;
 pub mod view;
+pub mod visitor;
 
 use std::time::{Duration, Instant};
 

@@ -1,9 +1,11 @@
 //! A feed that a test writes event by event: a few symbols over real TCP, nothing that the test did not say.
 //!
-//! Owns the listener, the gateway's connection and the numbers of lines and events. Prices have one decimal, quantities two.
+//! Owns the listener, the gateway's connection, the numbers of lines and events, and what was told. Prices have one decimal,
+//! quantities two.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -30,6 +32,8 @@ pub struct ScriptFeed {
     stream: Option<TcpStream>,
     line: u64,
     symbols: Vec<Place>,
+    /// What follows the stamp of each line of the connection, and its type.
+    told: Vec<(String, String)>,
 }
 
 impl ScriptFeed {
@@ -40,6 +44,7 @@ impl ScriptFeed {
             stream: None,
             line: 0,
             symbols,
+            told: Vec::new(),
         }
     }
 
@@ -51,6 +56,7 @@ impl ScriptFeed {
     pub fn begin(&mut self) {
         self.stream = Some(self.listener.accept().expect("the gateway connects").0);
         self.line = 0;
+        self.told.clear();
         self.tell(json!({ "type": "status", "system": "online" }));
         for place in self.symbols.clone() {
             self.tell(json!({
@@ -112,12 +118,42 @@ impl ScriptFeed {
     }
 
     fn tell(&mut self, mut line: Value) {
+        let keys = line.as_object_mut().expect("a line is an object");
+        let kind = keys.remove("type").and_then(|kind| kind.as_str().map(str::to_owned)).expect("a type");
+        // The symbol stands first, as feeds write it.
+        let symbol = keys.remove("symbol").map(|symbol| format!(",\"symbol\":{symbol}"));
+        let rest: String = keys.iter().map(|(key, value)| format!(",\"{key}\":{value}")).collect();
         self.line += 1;
-        line["line"] = self.line.into();
-        line["epoch"] = 7.into();
-        line["ts"] = (START + self.line * 1_000_000).into();
+        self.told.push((kind, symbol.unwrap_or_default() + &rest));
+        let text = self.text(self.line, self.time(self.line));
         let stream = self.stream.as_mut().expect("a connection that began");
-        stream.write_all(format!("{line}\n").as_bytes()).expect("the gateway reads its feed");
+        stream.write_all(text.as_bytes()).expect("the gateway reads its feed");
+    }
+
+    fn text(&self, line: u64, ts: u64) -> String {
+        let (kind, rest) = &self.told[line as usize - 1];
+        format!("{{\"type\":\"{kind}\",\"line\":{line},\"epoch\":7,\"ts\":{ts}{rest}}}\n")
+    }
+
+    /// Number of the last line.
+    pub fn line(&self) -> u64 {
+        self.line
+    }
+
+    /// Nanoseconds from the first line to another, as they are stamped.
+    pub fn offset(&self, line: u64) -> u64 {
+        self.time(line) - self.time(1)
+    }
+
+    fn time(&self, line: u64) -> u64 {
+        START + line * 1_000_000
+    }
+
+    /// The connection so far as a recording; the lines behind one of them are told later by `pause`.
+    pub fn tape(&self, behind: u64, pause: Duration) -> String {
+        let pause = pause.as_nanos() as u64;
+        let time = |line| self.time(line) + if line > behind { pause } else { 0 };
+        (1..=self.line).map(|line| self.text(line, time(line))).collect()
     }
 }
 

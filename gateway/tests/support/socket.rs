@@ -62,7 +62,14 @@ pub struct Socket {
     start: usize,
     /// Most octets of one read; small to read slowly.
     pub read_bytes_max: usize,
+    /// How fast it reads; none is as fast as it can.
+    pub bytes_per_s: Option<u64>,
+    /// When the next octet may be read, at that speed.
+    next_read: Instant,
 }
+
+/// A reader at a speed that was kept from running for longer than this does not make up for it.
+const HURRY_MAX: Duration = Duration::from_millis(50);
 
 impl Socket {
     /// Connects and upgrades.
@@ -90,7 +97,14 @@ impl Socket {
              Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
         );
         stream.write_all(&[request.as_bytes(), octets].concat()).unwrap();
-        let mut socket = Self { stream, buffer: Vec::new(), start: 0, read_bytes_max: 64 << 10 };
+        let mut socket = Self {
+            stream,
+            buffer: Vec::new(),
+            start: 0,
+            read_bytes_max: 64 << 10,
+            bytes_per_s: None,
+            next_read: Instant::now(),
+        };
         let head = socket.read_head();
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         let accept = head.lines().find_map(|line| {
@@ -189,8 +203,18 @@ impl Socket {
         Some(Frame { opcode: first & 0xF, payload })
     }
 
+    /// Waits until the speed of reading allows more.
+    fn wait_turn(&self) {
+        while let Some(wait) =
+            self.next_read.checked_duration_since(Instant::now()).filter(|wait| !wait.is_zero())
+        {
+            std::thread::park_timeout(wait);
+        }
+    }
+
     /// Reads once.
     fn fill(&mut self, deadline: Instant) -> Result<(), Incoming> {
+        self.wait_turn();
         self.buffer.drain(..self.start);
         self.start = 0;
         let wait = deadline.saturating_duration_since(Instant::now());
@@ -198,7 +222,13 @@ impl Socket {
         let len = self.buffer.len();
         self.buffer.resize(len + self.read_bytes_max, 0);
         let result = self.stream.read(&mut self.buffer[len..]);
-        self.buffer.truncate(len + *result.as_ref().unwrap_or(&0));
+        let read = *result.as_ref().unwrap_or(&0);
+        self.buffer.truncate(len + read);
+        if let Some(bytes_per_s) = self.bytes_per_s {
+            let earliest = Instant::now().checked_sub(HURRY_MAX).unwrap_or(self.next_read);
+            let taken = Duration::from_nanos(read as u64 * 1_000_000_000 / bytes_per_s);
+            self.next_read = self.next_read.max(earliest) + taken;
+        }
         match result {
             Ok(0) => Err(Incoming::End),
             Ok(_) => Ok(()),

@@ -38,7 +38,8 @@ pub fn truths(feed: SocketAddr, symbols: usize) -> BTreeMap<String, Truth> {
     panic!("the feed ended before it had told {symbols} books");
 }
 
-fn side(levels: &Value) -> Side {
+/// The levels of a side as they are told.
+pub fn side(levels: &Value) -> Side {
     let levels = levels.as_array().expect("levels");
     levels.iter().map(|level| (text_units(&level[0]), text_units(&level[1]))).collect()
 }

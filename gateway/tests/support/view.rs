@@ -1,8 +1,11 @@
 //! What a client knows from the messages it got, and the rules that every message has to keep.
 //!
-//! Checks on the way: acknowledgement before snapshot, one snapshot per subscription unless a notice announced another,
-//! `prev` is the last `seq` or the end of the gap that was told, the checksum is that of the client's own book, trade ids rise.
-//! Panics at the first message that breaks one.
+//! Checks on the way: acknowledgement before snapshot, snapshot before the first update, one snapshot per subscription unless a
+//! notice announced another, `prev` is the last `seq` or the end of the gap that was told, without a snapshot that of the
+//! acknowledgement, the checksum is that of the client's own book, trade ids rise. Panics at the first message that breaks one.
+//! `gateway/tests/witness.rs` shows it doctored messages.
+
+mod begin;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,6 +13,7 @@ use serde_json::Value;
 
 use super::book::{Book, Precision, units};
 use super::truth::Truth;
+pub use begin::Resumed;
 
 /// A subscription: channel, symbol, and the interval of candles.
 pub type Key = (String, String, u64);
@@ -44,6 +48,16 @@ pub struct View {
     pub points: BTreeMap<String, Vec<Point>>,
     /// Last `seq` of each subscription.
     pub links: BTreeMap<Key, u64>,
+    /// Epoch of each of them.
+    pub epochs: BTreeMap<Key, u64>,
+    /// Where subscriptions were acknowledged that have had no message yet; only who opted in is told.
+    begun: BTreeMap<Key, u64>,
+    /// Subscriptions that were recovered, how each was.
+    pub resumed: Vec<Resumed>,
+    /// Where the next message of a recovered book or ticker must reach, because one message brings all that was missed.
+    owed: BTreeMap<Key, u64>,
+    /// Subscriptions that were acknowledged.
+    pub joins: u64,
     /// Results of the subscriptions in force.
     pub subscribed: BTreeMap<Key, Value>,
     /// Answers to requests in their order.
@@ -62,6 +76,11 @@ pub struct View {
     pub trades: BTreeMap<String, Vec<u64>>,
     /// Trades that do not follow what was received before them.
     pub breaks: u64,
+    /// Trades that a notice said were lost and that have not been missed yet.
+    told: BTreeMap<String, u64>,
+    /// Trades missing between two that were received, and of them those that no notice told of.
+    pub missed: u64,
+    pub untold: u64,
     pub heartbeats: u64,
     pub snapshots: u64,
     /// Updates of any channel.
@@ -105,17 +124,12 @@ impl View {
             let key = (result["channel"].as_str().unwrap_or_default().to_owned(), symbol, interval);
             match text_of(&message["method"]).as_str() {
                 "subscribe" => {
-                    if result["recovered"] == false {
-                        // It begins anew: whatever was known is worth nothing.
-                        self.links.remove(&key);
-                        self.trades.remove(&key.1).filter(|_| key.0 == "trade");
-                    }
+                    self.acknowledge(&key, result);
                     assert_eq!(self.subscribed.insert(key, result.clone()), None, "acknowledged twice");
                 }
                 "unsubscribe" => {
-                    self.links.remove(&key);
-                    self.books.remove(&key.1).filter(|_| key.0 == "book");
                     assert!(self.subscribed.remove(&key).is_some(), "never subscribed: {message}");
+                    self.forget(&key);
                 }
                 _ => {}
             }
@@ -138,16 +152,21 @@ impl View {
         // A subscription to trades begins later than the last trade of its snapshot.
         let follows = last.is_none_or(|last| last == from || (key.0 == "trade" && last < from));
         assert!(follows, "a gap from {from}, after {last:?}: {notice}");
+        if let Some(epoch) = notice["epoch"].as_u64() {
+            self.epochs.insert(key.clone(), epoch);
+        }
+        if key.0 == "trade" && code == "gap" {
+            *self.told.entry(key.1.clone()).or_default() += notice["count"].as_u64().expect("a count");
+        }
+        // What was to be made up for is told as lost.
+        self.owed.remove(&key);
+        self.begun.remove(&key);
         if code == "resynced" || key.0 == "book" {
+            if key.0 == "trade" {
+                self.trades.remove(&key.1);
+            }
             self.resyncs.insert(key);
         }
-    }
-
-    /// Forgets the connection and keeps what was received by it, to go on from there.
-    pub fn reconnect(&mut self) {
-        self.subscribed.clear();
-        self.answers.clear();
-        self.resyncs.clear();
     }
 
     fn instrument(&mut self, message: &Value) {
@@ -189,15 +208,31 @@ impl View {
 
     /// What was sent last is what the next message says it follows.
     fn link(&mut self, key: &Key, element: &Value, is_snapshot: bool, index: usize, message: &Value) {
-        let seq = element["seq"].as_u64().unwrap_or_else(|| panic!("no seq: {message}"));
+        let number = |name: &str| element[name].as_u64().unwrap_or_else(|| panic!("no {name}: {message}"));
+        let seq = number("seq");
         let last = self.links.insert(key.clone(), seq);
+        let begun = self.begun.remove(key);
+        if let Some(epoch) = element["epoch"].as_u64() {
+            self.epochs.insert(key.clone(), epoch);
+        }
         if is_snapshot {
             let is_announced = index > 0 || self.resyncs.remove(key);
             assert!(is_announced || last.is_none(), "a second snapshot: {message}");
             assert!(element["epoch"].is_u64(), "a snapshot names its epoch: {message}");
+            if key.0 == "trade" {
+                // Each trade has its own; their subscription may begin at a later event.
+                let stands = begun.max(last.filter(|_| index > 0)).map_or(seq, |other| other.max(seq));
+                self.links.insert(key.clone(), stands);
+            } else {
+                assert!(begun.is_none_or(|begun| begun <= seq), "older than its acknowledgement: {message}");
+            }
             return;
         }
-        let prev = element["prev"].as_u64().unwrap_or_else(|| panic!("no prev: {message}"));
+        let wanted = self.subscribed[key]["snapshot"] == true && (key.0 == "book" || key.0 == "ticker");
+        assert!(last.is_some() || !wanted, "before its snapshot: {message}");
+        assert!(!self.resyncs.contains(key), "instead of the snapshot that was announced: {message}");
+        let prev = number("prev");
+        let last = last.or(begun);
         if key.0 == "trade" && last.is_some_and(|last| last < prev) {
             // The only loss there is for who did not opt in; that is what a break says.
             self.breaks += 1;
@@ -205,6 +240,9 @@ impl View {
             assert!(last.is_none_or(|last| last == prev), "follows {last:?}, says {prev}: {message}");
         }
         assert!(seq > prev || element["epoch"].is_u64(), "goes back: {message}");
+        if let Some(owed) = self.owed.remove(key).filter(|_| element["epoch"].is_null()) {
+            assert!(seq >= owed, "less than all that was missed up to {owed}: {message}");
+        }
         self.merged_max = self.merged_max.max(element["merged"].as_u64().unwrap_or(1));
     }
 
@@ -260,8 +298,19 @@ impl View {
     fn trade(&mut self, symbol: &str, element: &Value) {
         let id = element["trade_id"].as_u64().expect("a trade id");
         let ids = self.trades.entry(symbol.to_owned()).or_default();
-        assert!(ids.last().is_none_or(|&last| id > last), "trade {id} after {:?}", ids.last());
+        let told = self.told.remove(symbol).unwrap_or_default();
+        if let Some(&last) = ids.last() {
+            assert!(id > last, "trade {id} after {last}");
+            self.missed += id - last - 1;
+            self.untold += (id - last - 1).saturating_sub(told);
+        }
         ids.push(id);
+    }
+
+    /// The last trade that was received, or told as lost behind it.
+    pub fn last_trade(&self, symbol: &str) -> Option<u64> {
+        let told = self.told.get(symbol).copied().unwrap_or_default();
+        self.trades.get(symbol)?.last().map(|last| last + told)
     }
 
     /// Trade ids that are missing between the first and the last of a symbol.

@@ -7,7 +7,7 @@ use clap::Parser;
 /// Feeds frames to one client of one symbol, a millisecond apart, and lists the kinds of violations.
 fn check(line: &str, frames: &[&str], expected: &[&str]) {
     let words = ["loadtest", "run"].into_iter().chain(line.split_ascii_whitespace());
-    let Command::Run(args) = Cli::parse_from(words).command;
+    let Command::Run(args) = Cli::parse_from(words).command else { panic!("run is run") };
     let plan = Plan::new(&args, vec!["A/B".to_owned()]).unwrap();
     let mut verifier = Verifier::new(0, &plan, 0);
     let mut desk = Desk::new();
@@ -97,7 +97,7 @@ fn refusal_and_wrong_echo_are_told_apart() {
 
 #[test]
 fn missing_answers_are_reported_once_and_silence_once_per_pause() {
-    let Command::Run(args) = Cli::parse_from(["loadtest", "run"]).command;
+    let Command::Run(args) = Cli::parse_from(["loadtest", "run"]).command else { panic!("run is run") };
     let plan = Plan::new(&args, vec!["A/B".to_owned()]).unwrap();
     let mut verifier = Verifier::new(0, &plan, 0);
     let mut desk = Desk::new();

@@ -307,7 +307,9 @@ impl Hub {
 
     fn leave_idle_streams(&mut self, now: Nanos) {
         let linger = self.limits.linger;
-        let due = |stream: &Stream| stream.idle_since.is_some_and(|since| now.since(since) > linger);
+        let due = |stream: &Stream| {
+            stream.unanswered == 0 && stream.idle_since.is_some_and(|since| now.since(since) > linger)
+        };
         while let Some(&id) = self.idle.iter().find(|id| self.streams[id.index()].as_deref().is_some_and(due))
         {
             self.idle.remove(&id);

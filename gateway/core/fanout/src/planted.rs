@@ -57,11 +57,13 @@ pub enum Bug {
     DisconnectHasty,
     /// A place in the future is believed: the client is told that it missed nothing.
     FutureBelieved,
+    /// A notice is sent without the message that it speaks of.
+    NoticeAlone,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::EntryDropped,
         Self::EntryRepeated,
         Self::RestForgotten,
@@ -87,6 +89,7 @@ impl Bug {
         Self::PrevOfInstrument,
         Self::DisconnectHasty,
         Self::FutureBelieved,
+        Self::NoticeAlone,
     ];
 
     /// Its name.

@@ -94,6 +94,7 @@ impl Market {
             LinePlace::Next => {}
             LinePlace::Repeated => {
                 self.desk.stats.duplicate_line += 1;
+                self.define_if_unknown(event);
                 return;
             }
             LinePlace::AfterGap => self.handle_transport_gap(event.ts_recv),
@@ -134,6 +135,16 @@ impl Market {
                 act(state, Stamp { instrument, epoch, seq, ts_event, ts_recv }, &mut self.desk);
             }
             _ => self.desk.stats.unknown_instrument += 1,
+        }
+    }
+
+    /// An instrument that a repeated line announces has a number already, given by who decoded the line: those behind it cannot be told
+    /// of before it is.
+    fn define_if_unknown(&mut self, event: &Event) {
+        if let EventBody::Instrument(id, definition) = &event.body
+            && self.state(*id).is_none()
+        {
+            self.define(*id, definition, event.ts_recv);
         }
     }
 

@@ -237,25 +237,56 @@ impl Scale {
 
 /// Appends `units` of `10^-decimals` as padded decimal text.
 fn write_units(units: i64, decimals: u8, out: &mut Vec<u8>) {
-    let mut buffer = itoa::Buffer::new();
-    let digits = buffer.format(units.unsigned_abs()).as_bytes();
+    // Twenty digits, a dot, a sign. Filled from the right, so that one copy is enough.
+    let mut text = [b'0'; 24];
+    let mut at = text.len();
+    let power = 10_u64.pow(decimals.into());
+    let (whole, fraction) = (units.unsigned_abs() / power, units.unsigned_abs() % power);
+    if decimals > 0 {
+        at -= usize::from(decimals);
+        put_padded(&mut text[at..], fraction);
+        at -= 1;
+        text[at] = b'.';
+    }
+    at = put_number(&mut text[..at], whole);
     if units < 0 {
-        out.push(b'-');
+        at -= 1;
+        text[at] = b'-';
     }
-    let decimals = usize::from(decimals);
-    if decimals == 0 {
-        out.extend_from_slice(digits);
-    } else if digits.len() > decimals {
-        let (whole, fraction) = digits.split_at(digits.len() - decimals);
-        out.extend_from_slice(whole);
-        out.push(b'.');
-        out.extend_from_slice(fraction);
-    } else {
-        const ZEROS: &[u8; 16] = b"0000000000000000";
-        out.extend_from_slice(b"0.");
-        out.extend_from_slice(&ZEROS[..decimals - digits.len()]);
-        out.extend_from_slice(digits);
+    out.extend_from_slice(&text[at..]);
+}
+
+/// Fills a field with a number and leading zeros.
+fn put_padded(field: &mut [u8], mut n: u64) {
+    let mut pairs = field.rchunks_exact_mut(2);
+    for pair in &mut pairs {
+        pair.copy_from_slice(&digit_pair(n % 100));
+        n /= 100;
     }
+    if let [digit] = pairs.into_remainder() {
+        *digit = b'0' + (n % 10) as u8;
+    }
+}
+
+/// Puts a number at the end of a field that is long enough and says where it begins.
+fn put_number(field: &mut [u8], mut n: u64) -> usize {
+    let mut at = field.len();
+    while n >= 10 {
+        at -= 2;
+        field[at..at + 2].copy_from_slice(&digit_pair(n % 100));
+        n /= 100;
+    }
+    if n > 0 || at == field.len() {
+        at -= 1;
+        field[at] = b'0' + n as u8;
+    }
+    at
+}
+
+/// The two digits of a number below 100.
+const fn digit_pair(n: u64) -> [u8; 2] {
+    let n = n as u8;
+    [b'0' + n / 10, b'0' + n % 10]
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use model::{
 use wire::checksum::checksum;
 use wire::feed::FeedRequest;
 use wire::update::{self, Link};
-use wire::ws::{Opcode, write_frame};
+use wire::ws::{Opcode, write_frame, write_text_frame};
 
 /// Who wants a stream, and where it stands.
 #[derive(Clone, Copy, Debug, Default)]
@@ -159,9 +159,11 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
             }
             let checksum =
                 *sum.get_or_insert_with(|| checksum(instrument, book.side(Side::Bid), book.side(Side::Ask)));
-            self.payload.clear();
             let (bids, asks) = (sent(&self.delta.bids), sent(&self.delta.asks));
-            update::book(instrument, bids, asks, checksum, ts_event, link, &mut self.payload);
+            self.frame.clear();
+            write_text_frame(&mut self.frame, |out| {
+                update::book(instrument, bids, asks, checksum, ts_event, link, out)
+            });
             let changes = ChangeSpan {
                 start: 0,
                 bids: self.delta.bids.len() as u32,
@@ -190,8 +192,8 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
             return;
         };
         let row = market.ticker(id);
-        self.payload.clear();
-        update::ticker(instrument, &row, link, &mut self.payload);
+        self.frame.clear();
+        write_text_frame(&mut self.frame, |out| update::ticker(instrument, &row, link, out));
         self.entry(key, epoch, seq, ts_event, EntryData::Ticker(row));
     }
 
@@ -200,8 +202,8 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
         let Some(instrument) = market.instrument(id) else { return };
         let key = StreamKey::Trade(id);
         if let Some(link) = self.link(key, epoch, seq) {
-            self.payload.clear();
-            update::trade(instrument, trade, link, &mut self.payload);
+            self.frame.clear();
+            write_text_frame(&mut self.frame, |out| update::trade(instrument, trade, link, out));
             self.entry(key, epoch, seq, trade.ts_event, EntryData::Trade(*trade));
         }
         self.ticker(id, Trigger::Trades, seq, epoch, trade.ts_event, market);
@@ -209,9 +211,11 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
             let key = StreamKey::Ohlc(id, interval);
             let Some(link) = self.link(key, epoch, seq) else { continue };
             let Some(&candle) = market.candles(id, interval).next_back() else { continue };
-            self.payload.clear();
             let element = std::iter::once((&candle, link));
-            update::ohlc("update", instrument, interval, element, trade.ts_event, &mut self.payload);
+            self.frame.clear();
+            write_text_frame(&mut self.frame, |out| {
+                update::ohlc("update", instrument, interval, element, trade.ts_event, out)
+            });
             self.entry(key, epoch, seq, trade.ts_event, EntryData::Candle(candle));
         }
     }
@@ -229,14 +233,15 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
         let status = told_status(instrument, market.is_stale(id));
         self.tell(&Item::Pair(id, Arc::clone(instrument), status));
         if let Some(state) = self.state(StreamKey::Instruments) {
-            self.payload.clear();
-            update::instruments("update", std::iter::once((&**instrument, status)), &mut self.payload);
+            let pair = std::iter::once((&**instrument, status));
+            self.frame.clear();
+            write_text_frame(&mut self.frame, |out| update::instruments("update", pair, out));
             self.entry(StreamKey::Instruments, state.epoch, state.last.next(), Nanos(0), EntryData::Pair(id));
         }
         Some(News::Pair(id, status))
     }
 
-    /// Frames the payload and copies the entry to the lanes of the shards that want it.
+    /// Copies the entry, whose frame is written, to the lanes of the shards that want it.
     fn entry(&mut self, key: StreamKey, epoch: Epoch, seq: Sequence, ts_event: Nanos, data: EntryData) {
         let Some(state) = self.streams.get_mut(key.id().index()) else { return };
         let entry = Entry {
@@ -250,8 +255,6 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
         };
         (state.epoch, state.last) = (epoch, seq);
         self.published[key.channel() as usize] += 1;
-        self.frame.clear();
-        write_frame(Opcode::Text, &self.payload, &mut self.frame);
         let mut shards = state.shards;
         while shards != 0 {
             let shard = shards.trailing_zeros() as usize;
@@ -311,10 +314,8 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
                 epoch: (epoch != one.epoch).then_some(one.epoch),
                 merged: 1,
             };
-            self.payload.clear();
             self.frame.clear();
-            update::trade(instrument, &one.trade, link, &mut self.payload);
-            write_frame(Opcode::Text, &self.payload, &mut self.frame);
+            write_text_frame(&mut self.frame, |out| update::trade(instrument, &one.trade, link, out));
             let batch = self.lanes[shard].as_mut();
             let frame = FrameSpan { start: batch.bytes.len() as u32, len: self.frame.len() as u32 };
             batch.bytes.extend_from_slice(&self.frame);

@@ -1,13 +1,15 @@
 //! One simulated client: how fast it reads, and the kernel's buffer between it and the hub.
 
+use std::collections::VecDeque;
+
 use fanout::{ClientId, Now, Sink, Written};
-use model::Instrument;
+use model::{Instrument, Nanos};
 
 use crate::oracle::Oracle;
 use crate::rng::Rng;
 
 /// Bytes that the simulated kernel holds for a client that does not read. Small, so that refusals are frequent.
-const KERNEL_BYTES: usize = 3_000;
+pub(crate) const KERNEL_BYTES: usize = 3_000;
 
 /// How a client reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,11 +34,26 @@ pub(crate) struct SimClient {
     pub(crate) lies: bool,
     /// Sent by the hub and not yet read.
     kernel: Vec<u8>,
+    /// Most bytes in `kernel`: beyond that the hub is refused.
+    pub(crate) room: usize,
+    /// Bytes that the hub sent so far, and of them those that were read as whole frames.
+    sent_bytes: u64,
+    read_bytes: u64,
     /// Read and not yet a whole frame.
     unparsed: Vec<u8>,
-    /// The hub was refused bytes and waits to be told.
-    refused: bool,
+    /// Since when the hub was refused bytes and waits to be told (monotonic).
+    pub(crate) refused_since: Option<Nanos>,
+    /// It was refused bytes at least once.
+    pub(crate) was_refused: bool,
     stalled_until: u64,
+    /// The connection is broken: the next write finds out.
+    pub(crate) gone: bool,
+    /// Behind so many bytes begins what it is sent as a client that opted in.
+    ext_from: Option<u64>,
+    /// What it sent in ping frames and was not answered yet.
+    pub(crate) pings: VecDeque<Vec<u8>>,
+    /// Codes that it may be closed with because somebody asked for that.
+    pub(crate) closings: Vec<u16>,
     pub(crate) oracle: Oracle,
 }
 
@@ -67,9 +84,17 @@ impl SimClient {
             temper,
             lies,
             kernel: Vec::new(),
+            room: KERNEL_BYTES,
+            sent_bytes: 0,
+            read_bytes: 0,
             unparsed: Vec::new(),
-            refused: false,
+            refused_since: None,
+            was_refused: false,
             stalled_until: 0,
+            gone: false,
+            ext_from: None,
+            pings: VecDeque::new(),
+            closings: Vec::new(),
             oracle: Oracle::new(ext),
         }
     }
@@ -96,35 +121,68 @@ impl SimClient {
             Temper::Bursty if !(step + self.connection_id).is_multiple_of(BURST_STEPS) => 0,
             Temper::Stalling | Temper::Bursty => usize::MAX,
         };
-        let taken = budget.min(self.kernel.len());
+        self.read_some(budget, step, instruments, watch)
+    }
+
+    /// Reads so many bytes, and gives each whole frame to the oracle.
+    ///
+    /// # Errors
+    /// What the oracle finds wrong.
+    pub(crate) fn read_some(
+        &mut self,
+        bytes: usize,
+        step: u64,
+        instruments: &[Instrument],
+        watch: &mut dyn FnMut(Sent<'_>),
+    ) -> Result<(), String> {
+        let taken = bytes.min(self.kernel.len());
         self.unparsed.extend(self.kernel.drain(..taken));
         let mut at = 0;
-        while let Some((header, len)) = frame_size(&self.unparsed[at..]) {
+        while let Some((header, len)) = frame_size(&self.unparsed[at..])? {
             let opcode = self.unparsed[at] & 0x0f;
             let payload = &self.unparsed[at + header..at + header + len];
             watch(Sent { step, connection_id: self.connection_id, opcode, payload });
+            if self.ext_from.is_some_and(|from| self.read_bytes >= from) {
+                self.ext_from = None;
+                self.oracle.opt_in();
+            }
             match opcode {
+                _ if self.oracle.closed.is_some() => return Err("a frame behind the close".into()),
                 1 => self
                     .oracle
                     .take(payload, instruments)
                     .map_err(|what| format!("{what}: {}", String::from_utf8_lossy(payload)))?,
                 8 if len >= 2 => self.oracle.closed = Some(u16::from_be_bytes([payload[0], payload[1]])),
+                10 if self.pings.pop_front().is_some_and(|ping| ping == payload) => {}
                 other => return Err(format!("a frame with opcode {other}")),
             }
+            self.read_bytes += (header + len) as u64;
             at += header + len;
         }
         self.unparsed.drain(..at);
         Ok(())
     }
 
+    /// From here on it is sent what only clients understand that opted in; what is on its way already is not.
+    pub(crate) const fn opt_in(&mut self) {
+        if !self.oracle.ext && self.ext_from.is_none() {
+            self.ext_from = Some(self.sent_bytes);
+        }
+    }
+
+    /// Whether the gateway knows that it opted in.
+    pub(crate) const fn has_opted_in(&self) -> bool {
+        self.oracle.ext || self.ext_from.is_some()
+    }
+
     /// Whether the socket takes bytes again after a refusal.
     pub(crate) fn drained(&mut self) -> bool {
-        self.kernel.len() < KERNEL_BYTES / 2 && std::mem::take(&mut self.refused)
+        self.kernel.len() < self.room.div_ceil(2) && self.refused_since.take().is_some()
     }
 
     /// Whether something is on its way to it.
     pub(crate) const fn is_idle(&self) -> bool {
-        self.kernel.is_empty() && self.unparsed.is_empty() && !self.refused
+        self.kernel.is_empty() && self.unparsed.is_empty() && self.refused_since.is_none()
     }
 
     /// Whether it has a connection that is not about to end.
@@ -134,13 +192,23 @@ impl SimClient {
 }
 
 /// Length of the header and of the payload of the first frame, when it is whole.
-fn frame_size(bytes: &[u8]) -> Option<(usize, usize)> {
-    let (header, len) = match *bytes.get(1)? {
-        126 => (4, usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?]))),
-        127 => (10, u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?) as usize),
-        len => (2, usize::from(len)),
+///
+/// # Errors
+/// When it is no frame of a server: in parts, with reserved bits, masked, or with a longer header than it needs.
+fn frame_size(bytes: &[u8]) -> Result<Option<(usize, usize)>, String> {
+    let &[first, code, ..] = bytes else { return Ok(None) };
+    let (header, min) = match code {
+        126 => (4, 126),
+        127 => (10, 0x1_0000),
+        _ => (2, 0),
     };
-    (bytes.len().checked_sub(header)? >= len).then_some((header, len))
+    let Some(long) = bytes.get(2..header) else { return Ok(None) };
+    let long = long.iter().fold(0, |len, &byte| len << 8 | usize::from(byte));
+    let len = if header == 2 { usize::from(code) } else { long };
+    if first & 0xf0 != 0x80 || code > 127 || len < min {
+        return Err(format!("no frame: {:02x?}", &bytes[..header]));
+    }
+    Ok((bytes.len() - header >= len).then_some((header, len)))
 }
 
 /// The clients of one hub, found by their number.
@@ -202,13 +270,17 @@ pub(crate) struct Sockets<'a> {
 
 impl Sink for Sockets<'_> {
     fn write(&mut self, id: ClientId, bytes: &[u8]) -> Written {
-        let Some(client) = self.clients.find(id) else {
+        let Some(client) = self.clients.find(id).filter(|client| !client.gone) else {
             return Written::Gone;
         };
-        let room = KERNEL_BYTES.saturating_sub(client.kernel.len());
+        let room = client.room.saturating_sub(client.kernel.len());
         let taken = room.min(bytes.len());
         client.kernel.extend_from_slice(&bytes[..taken]);
-        client.refused |= taken < bytes.len();
+        client.sent_bytes += taken as u64;
+        if taken < bytes.len() {
+            client.refused_since.get_or_insert(self.now.mono);
+            client.was_refused = true;
+        }
         Written::Bytes(taken)
     }
 

@@ -13,5 +13,6 @@ mod venue;
 mod world;
 
 pub use client::Sent;
+pub use rng::CHOICES;
 pub use scenario::Scenario;
-pub use world::{Report, Violation, World};
+pub use world::{Act, Report, Violation, World};

@@ -11,17 +11,22 @@ use std::collections::{BTreeMap, VecDeque};
 
 use model::{Channel, Instrument};
 
-use message::{Answer, Element, Message};
+use message::{Answer, Data, Element, Message, Pair};
 pub(crate) use view::View;
 
 /// A subscription as the oracle knows it: channel, and index of the symbol.
 pub(crate) type Key = (Channel, usize);
+
+/// The one subscription that has no symbol.
+pub(crate) const INSTRUMENTS: Key = (Channel::Instrument, 0);
 
 /// Everything that one client knows.
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
     pub(crate) ext: bool,
     pub(crate) views: BTreeMap<Key, View>,
+    /// Subscriptions that were asked for while the one before them was leaving: each begins when that has ended.
+    pub(crate) pending: BTreeMap<Key, View>,
     /// Subscriptions that were acknowledged, and of them those whose first update was seen to follow.
     pub(crate) joins: u64,
     pub(crate) followed: u64,
@@ -34,6 +39,10 @@ pub(crate) struct Oracle {
     pub(crate) closed: Option<u16>,
     /// Answers still owed that must be refusals.
     pub(crate) refusals_due: u64,
+    /// Answers to pings that are owed.
+    pub(crate) pongs_due: u64,
+    /// A subscription was acknowledged, so heartbeats may come.
+    has_subscribed: bool,
     requests: u64,
     /// For each unanswered pause or resume of everything: how many requests had been sent before it.
     pauses: VecDeque<u64>,
@@ -54,7 +63,39 @@ impl Oracle {
 
     pub(crate) fn expect(&mut self, key: Key, depth: usize, wants_snapshot: bool) {
         self.requests += 1;
-        self.views.insert(key, View { depth, wants_snapshot, born: self.requests, ..View::default() });
+        let view = View { depth, wants_snapshot, born: self.requests, ..View::default() };
+        if self.views.contains_key(&key) {
+            self.pending.insert(key, view);
+        } else {
+            self.views.insert(key, view);
+        }
+    }
+
+    /// Whether the gateway has a subscription of it, as far as it was asked.
+    pub(crate) fn holds(&self, key: Key) -> bool {
+        self.pending.contains_key(&key) || self.views.get(&key).is_some_and(|view| !view.leaving)
+    }
+
+    /// How many subscriptions the gateway has of it.
+    pub(crate) fn held(&self) -> usize {
+        self.pending.len() + self.views.values().filter(|view| !view.leaving).count()
+    }
+
+    /// From here on it is a client that opted in; holes from before that are nobody's fault.
+    pub(crate) fn opt_in(&mut self) {
+        self.ext = true;
+        self.trades_missed = 0;
+        for view in self.views.values_mut() {
+            view.forgive_gap();
+        }
+    }
+
+    /// An operator changed how it is served: what it was told before need not hold.
+    pub(crate) fn note_order(&mut self, channel: Option<Channel>) {
+        let views = self.views.iter_mut().chain(&mut self.pending);
+        for (_, view) in views.filter(|(key, _)| channel.is_none_or(|channel| key.0 == channel)) {
+            view.ordered = true;
+        }
     }
 
     /// Expects a subscription that goes on from what another connection had; with `lying` from what nobody ever had.
@@ -65,6 +106,7 @@ impl Oracle {
             leaving: false,
             paused: false,
             told_stale: false,
+            promised: None,
             lag_limits: None,
             resuming: true,
             lying,
@@ -96,14 +138,30 @@ impl Oracle {
         }
         match message.channel {
             Some("notice") if !self.ext => Err("a notice to a client that did not opt in".into()),
-            Some("notice") => message.data.first().map_or(Ok(()), |notice| self.take_notice(notice)),
-            Some("status" | "heartbeat" | "instrument") => Ok(()),
-            Some(name) => {
-                let channel = channel_of(Some(name)).ok_or("an unknown channel")?;
-                self.take_data(channel, &message, instruments)
-            }
+            Some("heartbeat") if !self.has_subscribed => Err("a heartbeat before a subscription".into()),
+            Some("status" | "heartbeat") => Ok(()),
+            Some(name) => match &message.data {
+                Data::Reference(reference) => self.take_pairs(&reference.pairs, message.kind),
+                Data::Elements(elements) if name == "notice" => {
+                    elements.first().map_or(Ok(()), |notice| self.take_notice(notice))
+                }
+                Data::Elements(elements) => {
+                    let channel = channel_of(Some(name)).ok_or("an unknown channel")?;
+                    self.take_data(channel, message.kind, elements, instruments)
+                }
+            },
             None => Err("neither an answer nor data".into()),
         }
+    }
+
+    /// Takes reference data: a subscription without symbol.
+    fn take_pairs(&mut self, pairs: &[Pair<'_>], kind: Option<&str>) -> Verdict {
+        let view = self.views.get_mut(&INSTRUMENTS).ok_or("data without subscription")?;
+        view.admit(kind == Some("snapshot"), true)?;
+        for pair in pairs {
+            view.pairs.insert(pair.symbol.to_owned(), pair.status.to_owned());
+        }
+        Ok(())
     }
 
     fn take_answer(&mut self, message: &Message<'_>) -> Verdict {
@@ -114,7 +172,10 @@ impl Oracle {
                 self.refusals_due -= 1;
                 return Ok(());
             }
-            None if method == "pong" => return Ok(()),
+            None if method == "pong" && self.pongs_due > 0 => {
+                self.pongs_due -= 1;
+                return Ok(());
+            }
             _ => return Err("refused".into()),
         }
         let answer = message.result.as_ref().ok_or("an answer without result")?;
@@ -128,6 +189,9 @@ impl Oracle {
             "subscribe" => self.acknowledge(key, answer),
             "unsubscribe" => {
                 self.views.remove(&key);
+                if let Some(next) = self.pending.remove(&key) {
+                    self.views.insert(key, next);
+                }
                 Ok(())
             }
             _ => {
@@ -135,7 +199,7 @@ impl Oracle {
                 match method {
                     "pause" => view.paused = true,
                     "resume" => view.paused = false,
-                    _ => view.lag_limits = limits_of(answer),
+                    _ => view.take_terms(answer),
                 }
                 Ok(())
             }
@@ -144,7 +208,8 @@ impl Oracle {
 
     fn pause_all(&mut self, paused: bool) -> Verdict {
         let born_max = self.pauses.pop_front().ok_or("a pause that nobody asked for")?;
-        for view in self.views.values_mut().filter(|view| view.born <= born_max) {
+        let views = self.views.values_mut().chain(self.pending.values_mut());
+        for view in views.filter(|view| view.born <= born_max) {
             view.paused = paused;
         }
         Ok(())
@@ -157,7 +222,8 @@ impl Oracle {
             return Err(format!("acknowledged twice: {key:?}"));
         }
         self.joins += 1;
-        view.lag_limits = limits_of(answer);
+        view.take_terms(answer);
+        self.has_subscribed = true;
         // Who leaves before the answer is only told that it was there.
         if view.resuming != answer.recovered.is_some() && !view.leaving {
             return Err(format!("recovered is {:?}: {key:?}", answer.recovered));
@@ -190,6 +256,10 @@ impl Oracle {
                 }
             }
             Some("resynced") => view.begin_again(),
+            // Of candles several messages may follow, one for each interval.
+            Some("merged") if matches!(key.0, Channel::Book | Channel::Ticker) => {
+                view.promised = notice.count
+            }
             Some("stale") if std::mem::replace(&mut view.told_stale, true) => {
                 return Err(format!("stale twice: {key:?}"));
             }
@@ -201,23 +271,41 @@ impl Oracle {
         Ok(())
     }
 
-    fn take_data(&mut self, channel: Channel, message: &Message<'_>, instruments: &[Instrument]) -> Verdict {
-        let is_snapshot = message.kind == Some("snapshot");
-        let first = message.data.first().ok_or("a message without elements")?;
+    fn take_data(
+        &mut self,
+        channel: Channel,
+        kind: Option<&str>,
+        elements: &[Element<'_>],
+        instruments: &[Instrument],
+    ) -> Verdict {
+        let is_snapshot = kind == Some("snapshot");
+        let first = elements.first().ok_or("a message without elements")?;
         let (_, symbol) = key_of(Some(channel.name()), first.symbol).ok_or("data without a symbol")?;
         let view = self.views.get_mut(&(channel, symbol)).ok_or("data without subscription")?;
+        let merged = first.merged.unwrap_or(1);
+        match view.promised.take() {
+            Some(promised) if promised != merged => {
+                return Err(format!("stands for {merged}, {promised} were promised"));
+            }
+            _ => {}
+        }
         view.admit(is_snapshot, matches!(channel, Channel::Book | Channel::Ticker))?;
         if channel == Channel::Trade && self.ext && !is_snapshot && view.lacks_snapshot(first) {
             self.snapshots_missed += 1;
         }
-        for element in &message.data {
+        for element in elements {
             view.link(element, is_snapshot, channel == Channel::Trade, self.ext)?;
             self.followed += u64::from(!is_snapshot && view.is_first());
             if channel == Channel::Trade {
                 self.trades_missed += view.trade(element);
             }
-            if channel == Channel::Book {
-                view.apply(element, is_snapshot, &instruments[symbol])?;
+            match channel {
+                Channel::Book if !view.is_blind() => {
+                    view.apply(element, is_snapshot, &instruments[symbol])?;
+                }
+                Channel::Ticker => view.note_quote(element, &instruments[symbol])?,
+                Channel::Ohlc => view.candle_trades = element.trades,
+                _ => {}
             }
         }
         Ok(())
@@ -229,11 +317,9 @@ fn channel_of(name: Option<&str>) -> Option<Channel> {
 }
 
 fn key_of(channel: Option<&str>, symbol: Option<&str>) -> Option<Key> {
+    if channel == Some("instrument") {
+        return Some(INSTRUMENTS);
+    }
     let symbol = symbol?.strip_prefix('S')?.strip_suffix("/USD")?.parse().ok()?;
     Some((channel_of(channel)?, symbol))
-}
-
-fn limits_of(answer: &Answer<'_>) -> Option<(u64, u64)> {
-    let is_strict = answer.policy == Some("disconnect");
-    is_strict.then(|| (answer.max_lag_ms.unwrap_or_default(), answer.max_lag_entries.unwrap_or_default()))
 }

@@ -139,6 +139,18 @@ impl Venue {
         }
     }
 
+    /// A trade of everything, so that whoever takes trades or candles has something new.
+    pub(crate) fn trade_everything(&mut self, rng: &mut Rng, now: Nanos) {
+        for index in 0..self.listings.len() {
+            let one = &mut self.listings[index];
+            one.seq = one.seq.next();
+            one.times.push(now);
+            let (instrument, seq) = (Arc::clone(&one.instrument), one.seq);
+            let trade = one.trade(rng, now);
+            self.tell(|writer, out| writer.trade(now, &instrument, seq, &trade, false, out));
+        }
+    }
+
     const fn fate(&self, rng: &mut Rng) -> Fate {
         if self.trouble == 0 || !rng.one_in(self.trouble) {
             return Fate::Arrives;
@@ -206,6 +218,11 @@ impl Listing {
             Side::Bid => self.bids.iter().rev().map(level).collect(),
             Side::Ask => self.asks.iter().map(level).collect(),
         }
+    }
+
+    /// Number of the last trade of this epoch.
+    pub(crate) fn last_trade(&self) -> Option<u64> {
+        self.trades.last().map(|(_, trade)| trade.id)
     }
 
     /// When the first event after a sequence of this epoch happened.

@@ -1,11 +1,15 @@
 //! The world: steps time, lets things happen by the seed, and asks the oracle after every step.
 //!
-//! What clients ask is in `asking.rs` and `lying.rs`, what must hold in `checks.rs`.
+//! What clients ask is in `asking.rs`, `demanding.rs` and `lying.rs`, what must hold in `checks.rs`. A world without a seed, in which
+//! somebody outside decides what happens, is in `driven.rs`.
 
 mod asking;
 mod checks;
+mod demanding;
+mod driven;
 mod lying;
 
+use std::collections::VecDeque;
 use std::fmt;
 
 use fanout::{Batch, ClientId, Hub, Limits, Now, Output, TierBounds};
@@ -19,6 +23,7 @@ use crate::oracle::{Key, View};
 use crate::rng::Rng;
 use crate::scenario::Scenario;
 use crate::venue::Venue;
+pub use driven::Act;
 
 /// Virtual time of one step.
 const STEP: Nanos = Nanos::from_millis(10);
@@ -98,6 +103,8 @@ pub struct World {
     hub: Hub,
     clients: Clients,
     asks: Vec<FeedRequest>,
+    /// What the hub asked of the engine and was not answered yet.
+    questions: VecDeque<Output>,
     /// What clients had that were cut off, until they come back.
     ghosts: Vec<(Key, View)>,
     /// By the index of the symbol.
@@ -106,6 +113,12 @@ pub struct World {
     /// Deliveries that clients who are gone were told to be lost.
     told_dropped: u64,
     calm: bool,
+    /// What happens is decided by acts, not by the seed.
+    driven: bool,
+    /// Bytes by which a frame was made longer than any is by itself.
+    padded_bytes: usize,
+    /// What was found wrong where nothing could be returned.
+    wrong: Option<String>,
     report: Report,
 }
 
@@ -128,24 +141,32 @@ impl World {
             linger: Nanos::from_millis(300),
             ..Limits::default()
         };
+        Self::build(Rng::new(seed), scenario, limits, vec![TierBounds::default()])
+    }
+
+    fn build(rng: Rng, scenario: Scenario, limits: Limits, tiers: Vec<TierBounds>) -> Self {
         let venue = Venue::new(scenario.symbols, scenario.levels, scenario.feed_trouble);
         let mut world = Self {
             scenario,
-            rng: Rng::new(seed),
+            rng,
             step: 0,
             instruments: venue.listings.iter().map(|one| (*one.instrument).clone()).collect(),
             venue,
             decoder: FeedDecoder::default(),
             market: Market::new(MarketLimits::default()),
             publisher: Publisher::new(vec![Box::default()]),
-            hub: Hub::new(limits.clone(), vec![TierBounds::default()], "sim"),
+            hub: Hub::new(limits.clone(), tiers, "sim"),
             limits,
             clients: Clients::default(),
             asks: Vec::new(),
+            questions: VecDeque::new(),
             ghosts: Vec::new(),
             connections: 0,
             told_dropped: 0,
             calm: false,
+            driven: false,
+            padded_bytes: 0,
+            wrong: None,
             report: Report::default(),
         };
         world.connect_feed(false);
@@ -320,8 +341,10 @@ impl World {
 
     fn drain_market(&mut self) {
         while let Some(output) = self.market.poll_output() {
-            if let Some(News::Ask(request)) = self.publisher.handle_output(output, &self.market) {
-                self.asks.push(request);
+            match self.publisher.handle_output(output, &self.market) {
+                Some(News::Ask(request)) => self.asks.push(request),
+                Some(News::Status) if self.driven => drop(self.publisher.status(self.market.status())),
+                _ => {}
             }
         }
     }
@@ -345,17 +368,29 @@ impl World {
     fn drain_hub(&mut self) {
         while let Some(output) = self.hub.poll_output() {
             match output {
-                Output::Ask(stream) => {
-                    let now = self.time();
-                    let _ = self.publisher.join(0, stream, &self.market, now);
-                }
-                Output::Leave(stream) => self.publisher.leave(0, stream),
+                Output::Ask(_) | Output::Leave(_) => self.questions.push_back(output),
+                Output::Abort(id) if self.driven => self.abort(id),
                 Output::Closed(id) | Output::Abort(id) => {
                     // The client reads what is left, then it is gone.
                     if let Some(client) = self.clients.find(id) {
                         client.temper = Temper::Fast;
                     }
                 }
+            }
+        }
+        if !self.driven || self.calm {
+            self.answer(usize::MAX);
+        }
+    }
+
+    /// Answers questions of the hub, in their order.
+    fn answer(&mut self, questions: usize) {
+        let now = self.time();
+        for question in self.questions.drain(..questions.min(self.questions.len())) {
+            match question {
+                Output::Ask(stream) => drop(self.publisher.join(0, stream, &self.market, now)),
+                Output::Leave(stream) => self.publisher.leave(0, stream),
+                Output::Closed(_) | Output::Abort(_) => {}
             }
         }
     }

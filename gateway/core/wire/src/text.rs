@@ -1,38 +1,50 @@
-//! Times and strings as JSON text, appended to a buffer.
+//! Times and strings as JSON text, appended to a buffer; and times read back.
 
 use model::Nanos;
 
 /// Appends `2026-01-31T23:59:59.123456Z`, without quotes.
 pub fn write_time_micros(at: Nanos, out: &mut Vec<u8>) {
-    write_seconds(at, out);
-    write_padded((at.0 % 1_000_000_000 / 1_000) as u32, 6, out);
-    out.push(b'Z');
+    let mut text = *b"0000-00-00T00:00:00.000000Z";
+    put_seconds(at, &mut text);
+    let micros = (at.0 % 1_000_000_000 / 1_000) as u32;
+    put_pairs(&mut text[20..26], micros);
+    out.extend_from_slice(&text);
 }
 
 /// Appends `2026-01-31T23:59:59.123456789Z`, without quotes.
 pub fn write_time_nanos(at: Nanos, out: &mut Vec<u8>) {
-    write_seconds(at, out);
-    write_padded((at.0 % 1_000_000_000) as u32, 9, out);
-    out.push(b'Z');
+    let mut text = *b"0000-00-00T00:00:00.000000000Z";
+    put_seconds(at, &mut text);
+    let nanos = (at.0 % 1_000_000_000) as u32;
+    put_pairs(&mut text[20..28], nanos / 10);
+    text[28] += (nanos % 10) as u8;
+    out.extend_from_slice(&text);
 }
 
-/// Appends `2026-01-31T23:59:59.`.
-fn write_seconds(at: Nanos, out: &mut Vec<u8>) {
+/// Fills in all that stands before the dot.
+fn put_seconds(at: Nanos, text: &mut [u8]) {
     let seconds = at.0 / 1_000_000_000;
     let (year, month, day) = civil_from_days(seconds / 86_400);
     let in_day = (seconds % 86_400) as u32;
-    write_padded(year, 4, out);
-    out.push(b'-');
-    write_padded(month, 2, out);
-    out.push(b'-');
-    write_padded(day, 2, out);
-    out.push(b'T');
-    write_padded(in_day / 3_600, 2, out);
-    out.push(b':');
-    write_padded(in_day / 60 % 60, 2, out);
-    out.push(b':');
-    write_padded(in_day % 60, 2, out);
-    out.push(b'.');
+    put_pairs(&mut text[..4], year);
+    put_pairs(&mut text[5..7], month);
+    put_pairs(&mut text[8..10], day);
+    put_pairs(&mut text[11..13], in_day / 3_600);
+    put_pairs(&mut text[14..16], in_day / 60 % 60);
+    put_pairs(&mut text[17..19], in_day % 60);
+}
+
+/// Fills a field of an even width with a padded number.
+fn put_pairs(field: &mut [u8], mut n: u32) {
+    for pair in field.rchunks_exact_mut(2) {
+        pair.copy_from_slice(&digit_pair((n % 100) as u8));
+        n /= 100;
+    }
+}
+
+/// The two digits of a number below 100.
+const fn digit_pair(n: u8) -> [u8; 2] {
+    [b'0' + n / 10, b'0' + n % 10]
 }
 
 /// Year, month and day of a number of days since 1970-01-01, by counting in eras of 400 years that begin in March.
@@ -49,13 +61,41 @@ fn civil_from_days(days: u64) -> (u32, u32, u32) {
     (year as u32, month as u32, day as u32)
 }
 
-fn write_padded(mut n: u32, width: usize, out: &mut Vec<u8>) {
-    let start = out.len();
-    out.resize(start + width, b'0');
-    for digit in out[start..].iter_mut().rev() {
-        *digit = b'0' + (n % 10) as u8;
-        n /= 10;
+/// Reads what [`write_time_micros`] and [`write_time_nanos`] write, with up to nine decimals; none for anything else.
+#[must_use]
+pub fn parse_time(text: &[u8]) -> Option<Nanos> {
+    let (stem, fraction) = text.strip_suffix(b"Z")?.split_at_checked(19)?;
+    let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
+    if marks.iter().any(|&(at, mark)| stem[at] != mark) {
+        return None;
     }
+    let [year, month, day, hour, minute, second] =
+        [&stem[..4], &stem[5..7], &stem[8..10], &stem[11..13], &stem[14..16], &stem[17..]].map(parse_digits);
+    let (month, day) = (month.filter(|n| (1..=12).contains(n))?, day.filter(|n| (1..=31).contains(n))?);
+    let (hour, minute) = (hour.filter(|&n| n < 24)?, minute.filter(|&n| n < 60)?);
+    let days = days_from_civil(year.filter(|&n| n >= 1970)?, month, day);
+    let seconds = days * 86_400 + hour * 3_600 + minute * 60 + second.filter(|&n| n < 60)?;
+    let nanos = match fraction.strip_prefix(b".") {
+        None if fraction.is_empty() => 0,
+        Some(digits) if (1..=9).contains(&digits.len()) => {
+            parse_digits(digits)? * 10_u64.pow(9 - digits.len() as u32)
+        }
+        _ => return None,
+    };
+    seconds.checked_mul(1_000_000_000)?.checked_add(nanos).map(Nanos)
+}
+
+fn parse_digits(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0, |n, digit| digit.is_ascii_digit().then(|| n * 10 + u64::from(digit - b'0')))
+}
+
+/// The inverse of [`civil_from_days`].
+const fn days_from_civil(year: u64, month: u64, day: u64) -> u64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let (era, year_of_era) = (year / 400, year % 400);
+    let march_month = (month + 9) % 12;
+    let day_of_year = (153 * march_month + 2) / 5 + day - 1;
+    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
 }
 
 /// Appends an integer.
@@ -103,7 +143,37 @@ mod tests {
         assert_eq!(out, b"2021-04-17T16:48:52.000000007Z");
     }
 
+    #[test]
+    fn what_is_no_time_is_not_read() {
+        assert_eq!(parse_time(b"1970-01-01T00:00:01Z"), Some(Nanos(1_000_000_000)));
+        assert_eq!(parse_time(b"2000-02-29T23:59:59.5Z"), Some(Nanos(951_868_799_500_000_000)));
+        for text in [
+            "",
+            "Z",
+            "2021-04-17",
+            "2021-04-17T16:48:52",
+            "2021-04-17 16:48:52Z",
+            "2021-13-17T16:48:52Z",
+            "2021-04-17T24:48:52Z",
+            "2021-04-17T16:48:52.Z",
+            "2021-04-17T16:48:52.0000000001Z",
+            "1969-12-31T23:59:59Z",
+            "+021-04-17T16:48:52Z",
+        ] {
+            assert_eq!(parse_time(text.as_bytes()), None, "{text}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn every_time_is_read_back(nanos in 0..4_102_444_800_000_000_000_u64) {
+            let (mut fine, mut coarse) = (Vec::new(), Vec::new());
+            write_time_nanos(Nanos(nanos), &mut fine);
+            write_time_micros(Nanos(nanos), &mut coarse);
+            prop_assert_eq!(parse_time(&fine), Some(Nanos(nanos)));
+            prop_assert_eq!(parse_time(&coarse), Some(Nanos(nanos / 1_000 * 1_000)));
+        }
+
         #[test]
         fn every_string_is_read_back_by_a_json_parser(text in ".*") {
             let mut out = Vec::new();

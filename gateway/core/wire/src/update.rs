@@ -132,9 +132,14 @@ pub fn book(
     link: Link,
     out: &mut Vec<u8>,
 ) {
-    open("book", link.kind(), out);
-    open_element(instrument, out);
-    side(",\"bids\":[", instrument, bids, out);
+    // One copy for what is the same in every message: this is written for each event.
+    let opening: &[u8] = match link {
+        Link::Start(..) => br#"{"channel":"book","type":"snapshot","data":[{"symbol":""#,
+        Link::Next { .. } => br#"{"channel":"book","type":"update","data":[{"symbol":""#,
+    };
+    out.extend_from_slice(opening);
+    out.extend_from_slice(instrument.symbol.as_bytes());
+    side("\",\"bids\":[", instrument, bids, out);
     side("],\"asks\":[", instrument, asks, out);
     out.extend_from_slice(b"],\"checksum\":");
     write_int(checksum, out);
@@ -145,15 +150,14 @@ pub fn book(
 
 fn side(opening: &str, instrument: &Instrument, levels: impl Iterator<Item = Level>, out: &mut Vec<u8>) {
     out.extend_from_slice(opening.as_bytes());
-    let mut comma: &[u8] = b"";
+    let mut before: &[u8] = b"{\"price\":";
     for level in levels {
-        out.extend_from_slice(comma);
-        out.extend_from_slice(b"{\"price\":");
+        out.extend_from_slice(before);
         instrument.write_price(level.price, out);
         out.extend_from_slice(b",\"qty\":");
         instrument.write_qty(level.qty, out);
         out.push(b'}');
-        comma = b",";
+        before = b",{\"price\":";
     }
 }
 

@@ -107,6 +107,24 @@ pub fn write_frame(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(payload);
 }
 
+/// Appends a text frame whose payload is written in place, so that it is not copied behind its header.
+pub fn write_text_frame(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    // Room for the header that nearly every message has; another one makes room by moving the payload.
+    const USUAL: usize = 4;
+    let start = out.len();
+    out.extend_from_slice(&[0x80 | Opcode::Text.bits(), 126, 0, 0]);
+    write(out);
+    let len = out.len() - start - USUAL;
+    match header_len(len) {
+        USUAL => out[start + 2..start + USUAL].copy_from_slice(&(len as u16).to_be_bytes()),
+        _ => {
+            let mut header = Vec::new();
+            write_header(Opcode::Text, len, &mut header);
+            out.splice(start..start + USUAL, header);
+        }
+    }
+}
+
 /// Appends a close frame; the reason is cut to [`CLOSE_REASON_MAX`] bytes between two characters.
 pub fn write_close(code: u16, reason: &str, out: &mut Vec<u8>) {
     debug_assert!(close_code_is_valid(code));
@@ -142,6 +160,16 @@ mod tests {
             write_header(Opcode::Text, len, &mut out);
             assert_eq!(out, expected, "{len}");
             assert_eq!(header_len(len), out.len(), "{len}");
+        }
+    }
+
+    #[test]
+    fn a_frame_written_in_place_is_the_same_frame() {
+        for len in [0, 1, 125, 126, 127, 0xFFFF, 0x1_0000] {
+            let (mut copied, mut in_place) = (b"before".to_vec(), b"before".to_vec());
+            write_frame(Opcode::Text, &vec![b'x'; len], &mut copied);
+            write_text_frame(&mut in_place, |out| out.resize(out.len() + len, b'x'));
+            assert!(copied == in_place, "{len}");
         }
     }
 

@@ -115,6 +115,7 @@ fn what_does_not_fit_is_refused_with_its_reason() {
         (&"[".repeat(40_000), "not_json: not a JSON object (false)"),
         (r#"{"type":"book_delta"}"#, "bad_key: line is missing or of the wrong type (false)"),
         (r#"{"type":"party","line":2,"epoch":7,"ts":1}"#, "unknown_type: unknown type (true)"),
+        (r#"{"type":"heartbeat","line":2,"epoch":0,"ts":1}"#, "bad_key: epoch has an unknown value (false)"),
         (r#"{"line":2,"epoch":7,"ts":1}"#, "bad_key: type is missing or of the wrong type (true)"),
         (
             r#"{"type":"heartbeat","line":-2,"epoch":7,"ts":1}"#,

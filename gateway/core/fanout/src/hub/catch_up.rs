@@ -143,6 +143,14 @@ impl Hub {
         while end < taken {
             end += super::sweep::frame_len(&bytes[end..]);
         }
+        if end > answers && !planted::is(Bug::NoticeAlone) {
+            // A notice goes together with the message that it speaks of: otherwise it would be said again, of another one.
+            end = marks.iter().map(|mark| mark.end).find(|&whole| whole >= end).unwrap_or(end);
+        }
+        // The news that data is fresh goes with the update before it: nothing else would bring it.
+        if let Some(mark) = marks.iter().find(|mark| mark.end > end).filter(|mark| mark.told_fresh) {
+            end = mark.end;
+        }
         client.out.extend_from_slice(&bytes[taken..end]);
         let mut messages = 0;
         for mark in marks.iter().filter(|mark| mark.end <= end) {

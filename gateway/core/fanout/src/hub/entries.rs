@@ -154,6 +154,8 @@ impl Hub {
 
     fn handle_join(&mut self, join: &Join, batch: &Batch, now: Now) {
         self.deep_answered(join.stream);
+        let stream = self.stream(join.stream);
+        stream.unanswered = stream.unanswered.saturating_sub(1);
         if !self.stream(join.stream).continues(join) {
             self.handle_lost(join.stream, now.mono);
         }
@@ -414,7 +416,7 @@ impl Hub {
                 self.deep_asks.push_back(stream);
                 self.ask_deep();
             } else {
-                self.outputs.push_back(Output::Ask(stream));
+                self.ask_now(stream);
             }
         }
     }
@@ -427,9 +429,14 @@ impl Hub {
             // Whoever waited may have gone.
             if !self.stream(stream).waiting.is_empty() {
                 self.deep_asked += 1;
-                self.outputs.push_back(Output::Ask(stream));
+                self.ask_now(stream);
             }
         }
+    }
+
+    fn ask_now(&mut self, stream: StreamId) {
+        self.stream(stream).unanswered += 1;
+        self.outputs.push_back(Output::Ask(stream));
     }
 
     fn deep_answered(&mut self, stream: StreamId) {

@@ -90,6 +90,18 @@ fn a_repeated_line_is_ignored() {
     assert_eq!(script.market.stats().duplicate_line, 2);
 }
 
+/// Its number is given by the decoder, whatever becomes of the line.
+#[test]
+fn an_instrument_that_a_repeated_line_announces_is_known_all_the_same() {
+    let script = check_from_start(
+        "inst i1 l2                                -> inst i1
+         inst i1 cancel_only l2                    ->
+         inst i2 l4                                -> inst i2",
+    );
+    assert_eq!(script.market.stats().duplicate_line, 2);
+    assert_eq!(script.market.instruments().map(|(id, _)| id.0).collect::<Vec<_>>(), [0, 1, 2]);
+}
+
 #[test]
 fn a_skipped_sequence_makes_stale_and_asks_once() {
     let script = check_from_start(

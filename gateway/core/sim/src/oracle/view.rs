@@ -6,7 +6,7 @@ use model::{Instrument, Level, Price, Qty};
 use serde_json::value::RawValue;
 
 use super::Verdict;
-use super::message::Element;
+use super::message::{Answer, Element};
 
 /// What a client knows of one subscription.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +20,8 @@ pub(crate) struct View {
     pub(super) snapshots: u64,
     /// Epoch and sequence at which it was acknowledged, until the first element comes; only who opted in is told.
     pub(super) begun: Option<(u64, u64)>,
+    /// Sequence of the acknowledgement until the first update, which may follow that instead of the last trade of the snapshot.
+    pub(super) acknowledged_at: Option<u64>,
     /// No update has come since it was acknowledged.
     pub(super) is_new: bool,
     pub(crate) last_seq: Option<u64>,
@@ -36,13 +38,25 @@ pub(crate) struct View {
     pub(crate) lag_limits: Option<(u64, u64)>,
     pub(crate) bids: BTreeMap<i64, i64>,
     pub(crate) asks: BTreeMap<i64, i64>,
-    pub(super) last_trade: Option<u64>,
+    pub(crate) last_trade: Option<u64>,
     /// Trades that a notice said were lost.
     pub(super) told_lost: u64,
     /// A notice said that the next link is broken.
     pub(super) told_gap: bool,
+    /// Entries that a notice said the next message stands for.
+    pub(super) promised: Option<u64>,
     /// The last notice about its data said that it is stale.
-    pub(super) told_stale: bool,
+    pub(crate) told_stale: bool,
+    /// An operator changed its terms, and nobody was told which are in force.
+    pub(crate) ordered: bool,
+    /// Its policy skips entries and goes on with the next one.
+    pub(crate) skips: bool,
+    /// Best bid and ask of the last ticker; 0 where there is none.
+    pub(crate) quote: Option<(i64, i64)>,
+    /// Trades of the last candle that was sent.
+    pub(crate) candle_trades: Option<u64>,
+    /// Status by symbol; of the instrument channel only.
+    pub(crate) pairs: BTreeMap<String, String>,
 }
 
 impl View {
@@ -60,9 +74,28 @@ impl View {
             && self.snapshots == 1
     }
 
+    /// Whether it is a book of which only changes were asked for: nobody can say what it is.
+    pub(crate) const fn is_blind(&self) -> bool {
+        self.snapshots == 0 && !self.wants_snapshot
+    }
+
+    /// Takes the terms in force from an answer.
+    pub(super) fn take_terms(&mut self, answer: &Answer<'_>) {
+        let limits = (answer.max_lag_ms.unwrap_or_default(), answer.max_lag_entries.unwrap_or_default());
+        self.lag_limits = (answer.policy == Some("disconnect")).then_some(limits);
+        self.skips = answer.policy == Some("drop_newest");
+    }
+
+    /// The next link may be broken: what is missing need not have been told.
+    pub(super) const fn forgive_gap(&mut self) {
+        self.told_gap = true;
+        self.last_trade = None;
+    }
+
     /// Takes where the subscription begins from its acknowledgement: there its snapshot stands, and the first update follows it.
     pub(super) fn begin_at(&mut self, epoch: Option<u64>, seq: Option<u64>) {
         self.begun = epoch.zip(seq).filter(|_| self.last_seq.is_none());
+        self.acknowledged_at = seq;
         self.is_new = true;
     }
 
@@ -130,11 +163,15 @@ impl View {
         let prev = element.prev.ok_or("prev is missing")?;
         if let Some(last) = self.last_seq.or_else(|| begun.map(|(_, seq)| seq)) {
             // A hole in trades is allowed when it is told: by a notice, or by trade_id to a plain client.
-            let told = (is_trade && !ext) || std::mem::take(&mut self.told_gap);
+            // So is a policy that an operator chose for a client that does not know of policies.
+            let is_ordered = self.ordered && !ext;
+            let follows_answer = is_trade && self.acknowledged_at.take() == Some(prev);
+            let told =
+                std::mem::take(&mut self.told_gap) || (is_trade && !ext) || is_ordered || follows_answer;
             if prev != last && !told {
                 return Err(format!("prev {prev} after {last}"));
             }
-            if epoch.is_none() && seq <= last {
+            if epoch.is_none() && seq <= last && !is_ordered {
                 return Err(format!("seq {seq} after {last}"));
             }
         }
@@ -157,6 +194,13 @@ impl View {
         let told = missing.min(self.told_lost);
         self.told_lost -= told;
         missing - told
+    }
+
+    /// Keeps the best prices of a ticker.
+    pub(super) fn note_quote(&mut self, element: &Element<'_>, instrument: &Instrument) -> Verdict {
+        let price = |text: Option<&RawValue>| steps(instrument.price, text.ok_or("a price is missing")?);
+        self.quote = Some((price(element.bid)?, price(element.ask)?));
+        Ok(())
     }
 
     /// Applies a message to the book and checks the checksum.

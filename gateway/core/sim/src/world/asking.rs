@@ -74,8 +74,9 @@ impl World {
     }
 
     /// Terms that fit a channel, often none.
-    fn terms(&mut self, channel: Channel) -> String {
+    pub(super) fn terms(&mut self, channel: Channel) -> String {
         let policies: &[&str] = match channel {
+            Channel::Instrument => &["latest"],
             Channel::Book => &["conflate", "drop_oldest", "drop_newest", "disconnect"],
             Channel::Trade => &["drop_oldest", "drop_newest", "disconnect"],
             _ => &["latest", "drop_oldest", "drop_newest", "disconnect"],
@@ -190,20 +191,28 @@ impl World {
     }
 }
 
-/// The parameters that name a stream: channel, symbol, and variant. Tickers and candles have theirs by the symbol, so that a key
-/// is one stream: the first symbols have the same, those that only some worlds have all others.
+/// How many symbols have the same variants.
+pub(super) const ALIKE: usize = 3;
+
+/// The parameters that name a stream: channel, symbol, and variant.
 pub(super) fn params((channel, symbol): Key, depth: usize) -> String {
-    const ALIKE: usize = 3;
-    let name = channel.name();
-    let variant = match channel {
-        Channel::Book => format!(",\"depth\":{depth}"),
-        Channel::Ticker if symbol < ALIKE => ",\"event_trigger\":\"bbo\"".to_owned(),
-        Channel::Ohlc => {
-            let interval = INTERVALS_MIN[(symbol + 1).saturating_sub(ALIKE) % INTERVALS_MIN.len()];
-            format!(",\"interval\":{interval}")
-        }
-        _ => String::new(),
-    };
+    let (name, variant) = (channel.name(), variant((channel, symbol), depth));
     let symbol = Oracle::symbol(symbol);
     format!(r#""channel":"{name}","symbol":["{symbol}"]{variant}"#)
+}
+
+/// The parameter of the variant. Tickers and candles have theirs by the symbol, so that a key is one stream: the first symbols have
+/// the same, those that only some worlds have all others.
+pub(super) fn variant((channel, symbol): Key, depth: usize) -> String {
+    match channel {
+        Channel::Book => format!(",\"depth\":{depth}"),
+        Channel::Ticker if symbol < ALIKE => ",\"event_trigger\":\"bbo\"".to_owned(),
+        Channel::Ohlc => format!(",\"interval\":{}", INTERVALS_MIN[interval_index(symbol)]),
+        _ => String::new(),
+    }
+}
+
+/// Of which interval the candles of a symbol are.
+pub(super) const fn interval_index(symbol: usize) -> usize {
+    (symbol + 1).saturating_sub(ALIKE) % INTERVALS_MIN.len()
 }

@@ -135,6 +135,10 @@ impl FeedDecoder {
         let fields = Fields::read(nodes)?;
         let line = fields.line.ok_or(FeedReject::BadKey("line"))?;
         let epoch = Epoch(fields.epoch.ok_or(FeedReject::BadKey("epoch"))?);
+        if epoch == Epoch::default() {
+            // A stream that nobody has told anything of stands at epoch 0 and sequence 0: the first snapshot must lie elsewhere.
+            return Err(FeedReject::BadValue("epoch"));
+        }
         let ts_event = Nanos(fields.ts.ok_or(FeedReject::BadKey("ts"))?);
         let levels_before = out.levels.len();
         let body = self.decode_body(&fields, ts_event, &mut out.levels);
