@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import boards
 
@@ -22,6 +23,9 @@ RANGE_S = 30
 # Scrapes that must have gone well in the last 40 s before anything is asked, and the longest wait for them.
 SCRAPES = "sum_over_time(up{job='gateway'}[40s]) >= 30"
 PATIENCE_S = 200
+
+# Queries that are under way at the same time.
+AT_ONCE = 8
 
 # Longest wait for an answer.
 ANSWER_S = 60
@@ -84,30 +88,34 @@ def check_selectors(url, expr):
             yield f"{one} has no series"
 
 
-def check_dashboards(url, folder):
-    """Every query of every panel."""
+def check_panel_query(url, name, panel, target):
+    """One query of one panel: where it stands, as it was sent, what is wrong."""
+    expr = filled(target["expr"])
+    what = check_query(url, expr)
+    if (name, panel["title"], target["legendFormat"]) in MAY_BE_EMPTY and what == "no data":
+        what = "; ".join(check_selectors(url, expr)) or None
+    return f"{name}: {panel['title']}: {target['legendFormat']}", expr, what
+
+
+def check_rule(url, rule):
+    """A recorded rule has data, an alert's series are there."""
+    expr = rule["expr"]
+    what = check_query(url, expr)
+    if "record" in rule:
+        what = what or check_query(url, rule["record"])
+    elif what in (None, "no data"):
+        what = "; ".join(check_selectors(url, expr)) or None
+    return rule.get("alert") or rule["record"], expr, what
+
+
+def checks(url, folder):
+    """Everything that is to be asked: what to call and with what."""
     for name, board in boards.dashboards(folder).items():
         for panel in boards.panels(board):
             for target in panel["targets"]:
-                expr = filled(target["expr"])
-                place = f"{name}: {panel['title']}: {target['legendFormat']}"
-                what = check_query(url, expr)
-                if (name, panel["title"], target["legendFormat"]) in MAY_BE_EMPTY and what == "no data":
-                    what = "; ".join(check_selectors(url, expr)) or None
-                yield place, expr, what
-
-
-def check_rules(url, folder):
-    """Every rule: a recorded one has data, an alert's series are there."""
+                yield check_panel_query, url, name, panel, target
     for rule in boards.rules(folder):
-        expr = rule["expr"]
-        if "record" in rule:
-            what = check_query(url, expr) or check_query(url, rule["record"])
-        else:
-            what = check_query(url, expr)
-            if what in (None, "no data"):
-                what = "; ".join(check_selectors(url, expr)) or None
-        yield rule.get("alert") or rule["record"], expr, what
+        yield check_rule, url, rule
 
 
 def wait_for_scrapes(url):
@@ -122,11 +130,11 @@ def wait_for_scrapes(url):
 def main():
     url, folder = sys.argv[1:]
     wait_for_scrapes(url)
-    checked, failed = 0, []
-    for place, expr, what in [*check_dashboards(url, folder), *check_rules(url, folder)]:
-        checked += 1
-        if what:
-            failed.append(f"{place}: {what}\n    {expr}")
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        answers = [pool.submit(check, *arguments) for check, *arguments in checks(url, folder)]
+        results = [answer.result() for answer in answers]
+    checked = len(results)
+    failed = [f"{place}: {what}\n    {expr}" for place, expr, what in results if what]
     print(*failed, sep="\n", end="\n" if failed else "")
     print(f"live: {checked} queries, {len(failed)} without data, {len(MAY_BE_EMPTY)} that may have none")
     sys.exit(1 if failed or checked < 100 else 0)
