@@ -171,10 +171,10 @@ impl Scale {
         Decimal::new(i64::from(self.step), self.decimals.into())
     }
 
-    /// `steps` counted in units of the last decimal: what checksums are made of.
+    /// `steps` counted in units of the last decimal: what checksums are made of. Saturates, as sums of quantities do.
     #[must_use]
     pub const fn units(self, steps: i64) -> i64 {
-        steps * self.step as i64
+        steps.saturating_mul(self.step as i64)
     }
 
     /// `steps` as an exact decimal number, for reports and reference data.
@@ -342,6 +342,13 @@ mod tests {
         for (decimals, increment, text, expected) in cases {
             assert_eq!(check(decimals, increment, text), expected, "{text} at {increment}");
         }
+    }
+
+    #[test]
+    fn a_sum_that_saturated_is_written_as_the_largest_number() {
+        let mut out = Vec::new();
+        Scale::from_increment(1, "0.5".parse().unwrap()).unwrap().write(i64::MAX, &mut out);
+        assert_eq!(out, b"922337203685477580.7");
     }
 
     #[test]
