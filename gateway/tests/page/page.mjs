@@ -41,6 +41,12 @@ function readPage() {
   };
 }
 
+/** Makes the page believe that nobody sees it, or that somebody does. */
+function hide(hidden) {
+  Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}
+
 /** Why a ladder is wrong, or nothing. Asks stand above with the best last, bids below with the best first. */
 function ladderFault({ asks, bids }) {
   if (asks.length !== DEPTH || bids.length !== DEPTH) return `${asks.length} asks and ${bids.length} bids, ${DEPTH} wanted`;
@@ -67,6 +73,25 @@ try {
     const { protocol, origin } = new URL(request.url());
     if (protocol !== "data:" && origin !== new URL(GATEWAY_HTTP).origin) complaints.push(`loads ${request.url()}`);
   });
+
+  let updates = 0;
+  page.on("websocket", (socket) =>
+    socket.on("framereceived", ({ payload }) => {
+      if (String(payload).includes('"type":"update","data":[{"symbol"')) updates += 1;
+    }),
+  );
+
+  /** Whether there is a second without an update before the time is over. */
+  async function becomesQuiet(end) {
+    const QUIET_MS = 1_000;
+    let [seen, since] = [updates, Date.now()];
+    while (Date.now() < end) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      if (updates !== seen) [seen, since] = [updates, Date.now()];
+      if (Date.now() - since > QUIET_MS) return true;
+    }
+    return false;
+  }
 
   const deadline = Date.now() + WITHIN_MS;
   await page.goto(GATEWAY_HTTP, { timeout: WITHIN_MS });
@@ -111,6 +136,14 @@ try {
     const now = await until(isOther, Date.now() + WITHIN_MS);
     check(isOther(now), `choosing ${other} changes the ladder`, `${now.symbol}, best ${now.bids[0]} / ${now.asks.at(-1)}`);
   }
+
+  // A hidden page takes nothing, and shows a true book again when it is seen.
+  await page.evaluate(hide, true);
+  check(await becomesQuiet(Date.now() + WITHIN_MS), "a hidden page is sent nothing more");
+  await page.evaluate(hide, false);
+  const links = (await page.evaluate(readPage)).links;
+  const back = await until((now) => now.links > links + CHECKS_MIN && !ladderFault(now), Date.now() + WITHIN_MS);
+  check(back.links > links + CHECKS_MIN && !ladderFault(back), "a page that is seen again is caught up", ladderFault(back));
 
   const last = await page.evaluate(readPage);
   check(last.checksFailed === 0, "no checksum fails", last.checksFailed);
