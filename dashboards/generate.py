@@ -221,7 +221,9 @@ def capacity():
          (8, graph("Waiting for a processor", "Time in which threads were ready to run and another ran. Much of it: the machine has too few cores, or shares them.", "short", [query(rate("gateway_thread_wait_seconds_total", by="thread"), "{{thread}}")], stack=True, section=FULL)),
          (8, graph("Length of a turn, p99", "One turn of a loop in a hundred takes longer. A client's update waits for a turn at most.", "s", [query(quantile(0.99, "gateway_loop_turn_seconds", by="le, loop"), "{{loop}}")], section=FULL))],
         [8,
-         (8, graph("Lanes", "What waits between the threads, of several shards the fullest.", "percentunit", [query(f"max by (lane) ({share(pick('gateway_lane_length'), pick('gateway_lane_capacity'))})", "{{lane}}")], max=1, thresholds=steps("green", (0.9, "red")), section="GatewayLaneFull")),
+         (8, graph("Lanes", "What waits between the threads, of several shards the fullest.", "percentunit", [
+             query(f"max by (lane) ({share(pick('gateway_lane_length'), pick('gateway_lane_capacity'))})", "{{lane}}"),
+             query(f"max({share(pick('gateway_lane_bytes'), pick('gateway_lane_bytes_max'))})", "engine_to_shard, bytes")], max=1, thresholds=steps("green", (0.9, "red")), section="GatewayLaneFull")),
          (8, graph("Lanes that were full", "Batches that did not fit, and streams of which entries were given up for it.", "ops", [query(rate("gateway_lane_full_total"), "batches"), query(rate("gateway_streams_lost_total"), "streams lost")], section="GatewayLaneFull")),
          (8, graph("Threads of a loop", "How many threads share the work.", "short", [query(f"max by (loop) ({pick('gateway_loop_threads')})", "{{loop}}")], section=FULL))],
         row("What an update costs"),

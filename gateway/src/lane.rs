@@ -14,7 +14,7 @@ use model::Nanos;
 pub(crate) const LANE_BATCHES_MAX: usize = 256;
 
 /// Bytes of frames in a lane: what a shard does not take at once would only get old there.
-const LANE_BYTES_MAX: usize = 16 << 20;
+pub(crate) const LANE_BYTES_MAX: usize = 16 << 20;
 
 /// Bytes of frames in a batch that waits for room in the lane.
 const WAITING_BYTES_MAX: usize = 16 << 20;
@@ -72,6 +72,11 @@ pub struct EngineLane {
 }
 
 impl EngineLane {
+    /// Bytes of frames in the lane.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     /// Gives a batch back that was taken from the lane.
     pub(crate) fn done(&self, mut batch: Box<Batch>) {
         self.bytes.fetch_sub(batch.bytes.len(), Ordering::Relaxed);

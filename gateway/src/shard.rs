@@ -374,6 +374,7 @@ impl Shard {
             turns: self.watch.stats().clone(),
             read_bytes: self.sockets.read_bytes(),
             lane_waiting: self.lane.batches.len() as u64,
+            lane_bytes: self.lane.waiting_bytes() as u64,
             ..self.counts.clone()
         }
     }

@@ -208,6 +208,12 @@ pub const METRICS: &[Metric] = &[
             ("shard_to_engine", crate::engine::REQUESTS_MAX as u64),
         ])
     }),
+    gauge("gateway_lane_bytes", "Bytes of frames in the lane to a shard, of several the fullest", &[], |c| {
+        whole(c.shards.lane_bytes)
+    }),
+    gauge("gateway_lane_bytes_max", "Most bytes of frames in the lane to a shard", &[], |_| {
+        whole(crate::lane::LANE_BYTES_MAX as u64)
+    }),
     histogram(
         "gateway_stage_latency_seconds",
         "Latency by stage; the last two count the oldest update of each write",

@@ -20,6 +20,8 @@ pub struct ShardStats {
     pub fragments_too_many: u64,
     /// Batches that wait in the lane from the engine; of several shards the most.
     pub lane_waiting: u64,
+    /// Bytes of frames in them; of several shards the most.
+    pub lane_bytes: u64,
 }
 
 impl ShardStats {
@@ -31,6 +33,7 @@ impl ShardStats {
         self.messages_too_big += other.messages_too_big;
         self.fragments_too_many += other.fragments_too_many;
         self.lane_waiting = self.lane_waiting.max(other.lane_waiting);
+        self.lane_bytes = self.lane_bytes.max(other.lane_bytes);
     }
 
     /// Counts a violation if it is one of a limit.
