@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Sets up and runs all tests: all.sh [quick]
 #
-# quick: formatting, lints, and every test that cargo runs (unit, table, golden, property, simulation, whole gateway).
-# Without it, also: documentation, the release build, ten thousand simulated worlds, the bugs planted to be found in them, the
-# README's own commands, real third-party clients, the page in a browser, dashboards and rules against a real Prometheus, the files of
-# deploy with an image built from them, a load run, and a small bench. What a step needs it installs itself (target/test-env, apt-get
-# for a browser, an interpreter or a tool); a step that cannot run fails. Ends with the number of steps passed and failed.
+# quick: formatting, lints, every test that cargo runs (unit, table, golden, property, simulation, whole gateway), and the inputs of
+# the fuzzer that are kept.
+# Without it, also: documentation, the release build, ten thousand simulated worlds, the bugs planted to be found in them, the core
+# under a fuzzer for a minute per target, the README's own commands, real third-party clients, the page in a browser, dashboards and
+# rules against a real Prometheus, the files of deploy with an image built from them, a load run, and a small bench. What a step needs
+# it installs itself (target/test-env, apt-get for a browser, an interpreter or a tool); a step that cannot run fails. Ends with the
+# number of steps passed and failed.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -36,6 +38,11 @@ quick() {
   step format cargo fmt --all --check
   step lints cargo clippy --workspace --all-targets --quiet -- -D warnings
   step tests cargo test --workspace --quiet
+  # A workspace of its own.
+  step fuzz-format cargo fmt --manifest-path gateway/fuzz/Cargo.toml --check
+  step fuzz-lints cargo clippy --manifest-path gateway/fuzz/Cargo.toml --target-dir target/fuzz --no-default-features \
+    --all-targets --quiet -- -D warnings
+  step replay gateway/tests/fuzz.sh replay
 }
 
 # The generator verifies every message; its exit code is non-zero on any violation.
@@ -60,6 +67,7 @@ full() {
   step release cargo build --release --workspace --quiet
   step worlds target/release/sim --seeds 10000
   step planted cargo test --release -p sim --features planted --test planted --quiet -- --nocapture
+  step fuzz gateway/tests/fuzz.sh
   step clients gateway/tests/clients/run.sh
   step page gateway/tests/page/run.sh
   step readme gateway/tests/readme.sh

@@ -15,14 +15,18 @@ const LINES_MAX: usize = 600;
 /// What is not ours; in a second work tree `.git` is a file.
 const SKIPPED: [&str; 4] = ["target", ".git", "node_modules", "__pycache__"];
 
+/// A workspace of its own, because it is built with the flags of a sanitizer; its rules are those of the others.
+const FUZZ: &str = "gateway/fuzz";
+
 /// Crates without unsafe code, sockets only where they are their purpose.
-const FORBID_UNSAFE: [&str; 8] = [
+const FORBID_UNSAFE: [&str; 9] = [
     "gateway/core/model",
     "gateway/core/wire",
     "gateway/core/market",
     "gateway/core/publish",
     "gateway/core/fanout",
     "gateway/core/sim",
+    FUZZ,
     "feed-sim",
     "loadtest",
 ];
@@ -147,13 +151,15 @@ fn crates_import_what_architecture_says() {
     let members = workspace["workspace"]["members"].as_array().expect("the workspace names its members");
     let documented = documented_imports(&texts["ARCHITECTURE.md"]);
     let mut actual = BTreeMap::new();
-    for member in members.iter().filter_map(|member| member.as_str()) {
+    for member in members.iter().filter_map(|member| member.as_str()).chain([FUZZ]) {
         let manifest: Table =
             toml::from_str(&texts[&format!("{member}/Cargo.toml")]).expect("a manifest is toml");
         let name = manifest["package"]["name"].as_str().expect("a package has a name").to_owned();
         let all =
             manifest.get("dependencies").and_then(|found| found.as_table()).cloned().unwrap_or_default();
-        let is_ours = |name: &str| workspace["workspace"]["dependencies"][name].get("path").is_some();
+        let of_workspace = |name: &str| workspace["workspace"]["dependencies"].get(name);
+        let has_path = |found: &toml::Value| found.get("path").is_some();
+        let is_ours = |name: &str| has_path(&all[name]) || of_workspace(name).is_some_and(has_path);
         let (ours, others) = all.keys().cloned().partition(|name| is_ours(name));
         actual.insert(name, (ours, others));
     }
@@ -166,6 +172,18 @@ fn crates_import_what_architecture_says() {
         "the table in ARCHITECTURE.md and the manifests differ. A new edge is a design change: reconsider it, or change the table \
          and say so in the commit",
         told,
+    );
+}
+
+#[test]
+fn the_fuzzed_crate_has_the_lints_of_the_workspace() {
+    let texts = texts();
+    let workspace: Table = toml::from_str(&texts["Cargo.toml"]).expect("Cargo.toml is toml");
+    let fuzz: Table = toml::from_str(&texts[&format!("{FUZZ}/Cargo.toml")]).expect("a manifest is toml");
+    assert_eq!(
+        fuzz.get("lints"),
+        workspace["workspace"].get("lints"),
+        "{FUZZ} cannot inherit the lints of the workspace: copy them"
     );
 }
 
