@@ -40,7 +40,7 @@ quick() {
   step tests cargo test --workspace --quiet
   # A workspace of its own.
   step fuzz-format cargo fmt --manifest-path gateway/fuzz/Cargo.toml --check
-  step fuzz-lints cargo clippy --manifest-path gateway/fuzz/Cargo.toml --target-dir target/fuzz --no-default-features \
+  step fuzz-lints cargo clippy --manifest-path gateway/fuzz/Cargo.toml --target-dir target/fuzz --no-default-features --features planted \
     --all-targets --quiet -- -D warnings
   step replay gateway/tests/fuzz.sh replay
 }

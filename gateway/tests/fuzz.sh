@@ -78,7 +78,8 @@ install_cargo_fuzz() {
 }
 
 replay() {
-  cargo test --quiet --locked --manifest-path $crate/Cargo.toml --no-default-features --target-dir "$target/fuzz" -- --nocapture
+  cargo test --quiet --locked --manifest-path $crate/Cargo.toml --no-default-features --features planted \
+    --target-dir "$target/fuzz" -- --nocapture
 }
 
 build() {

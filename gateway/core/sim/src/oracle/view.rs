@@ -20,8 +20,9 @@ pub(crate) struct View {
     pub(super) snapshots: u64,
     /// Epoch and sequence at which it was acknowledged, until the first element comes; only who opted in is told.
     pub(super) begun: Option<(u64, u64)>,
-    /// Sequence of the acknowledgement until the first update, which may follow that instead of the last trade of the snapshot.
-    pub(super) acknowledged_at: Option<u64>,
+    /// A snapshot of trades came last: the next update may follow the event at which the subscription began, or began again, instead
+    /// of the last trade.
+    pub(super) shows_history: bool,
     /// No update has come since it was acknowledged.
     pub(super) is_new: bool,
     pub(crate) last_seq: Option<u64>,
@@ -95,7 +96,6 @@ impl View {
     /// Takes where the subscription begins from its acknowledgement: there its snapshot stands, and the first update follows it.
     pub(super) fn begin_at(&mut self, epoch: Option<u64>, seq: Option<u64>) {
         self.begun = epoch.zip(seq).filter(|_| self.last_seq.is_none());
-        self.acknowledged_at = seq;
         self.is_new = true;
     }
 
@@ -153,7 +153,7 @@ impl View {
         }
         let begun = self.begun.take();
         if is_snapshot {
-            (self.last_seq, self.epoch) = (Some(seq), epoch);
+            (self.last_seq, self.epoch, self.shows_history) = (Some(seq), epoch, is_trade);
             let epoch = epoch.ok_or("a snapshot without epoch")?;
             // A snapshot that was late because its reader was slow is of later. Each trade has the sequence of its own.
             return match begun.filter(|begun| !is_trade && begun.0 == epoch && begun.1 > seq) {
@@ -166,9 +166,9 @@ impl View {
             // A hole in trades is allowed when it is told: by a notice, or by trade_id to a plain client.
             // So is a policy that an operator chose for a client that does not know of policies.
             let is_ordered = self.ordered && !ext;
-            let follows_answer = is_trade && self.acknowledged_at.take() == Some(prev);
+            let follows_start = std::mem::take(&mut self.shows_history);
             let told =
-                std::mem::take(&mut self.told_gap) || (is_trade && !ext) || is_ordered || follows_answer;
+                std::mem::take(&mut self.told_gap) || (is_trade && !ext) || is_ordered || follows_start;
             if prev != last && !told {
                 return Err(format!("prev {prev} after {last}"));
             }
