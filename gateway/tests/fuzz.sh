@@ -126,7 +126,7 @@ judge() {
     [[ $name != hub_operations ]] ||
       echo "  and what led to it: cargo run --manifest-path $crate/Cargo.toml --no-default-features --example explain $finding"
     echo "  make it short: $(binary "$name") -minimize_crash=1 -max_total_time=60 $finding"
-    echo "  keep it, once it is mended: cp $finding $crate/regressions/$name/"
+    echo "  keep it, once it is mended: install -D $finding $crate/regressions/$name/WHAT_WAS_WRONG"
   done
   return 1
 }

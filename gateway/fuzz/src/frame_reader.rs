@@ -108,9 +108,8 @@ fn read(cuts: &[usize], input: &Input) -> (Vec<Told>, End) {
         if let Some(Told::Close(..)) = told.last() {
             end.get_or_insert(End::Closed);
         }
-        let message_bytes_max = if end.is_some() { 0 } else { input.limits.message_bytes_max };
         let held = reader.held_bytes();
-        assert!(held <= message_bytes_max + STATE_BYTES_MAX, "{held} bytes are held");
+        assert!(held <= input.limits.message_bytes_max + STATE_BYTES_MAX, "{held} bytes are held");
     }
     if let Some(end) = end {
         // A frame that would be a message, if anybody still listened.
