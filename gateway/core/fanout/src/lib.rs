@@ -30,7 +30,7 @@ mod stats;
 mod stream;
 mod terms;
 
-pub use batch::{Batch, ChangeSpan, Entry, EntryData, FrameSpan, Item, Join};
+pub use batch::{Batch, ChangeSpan, Entry, EntryData, FrameSpan, Item, Join, Row};
 pub use client::ClientId;
 pub use histogram::{Histogram, LagAge, LagEntries, Latency, LatencyHistogram, Quantity, WriteMessages};
 pub use hub::{ClientReport, Hub, Now, Output, Sink, StreamReport, SubscriptionReport, Written};
