@@ -15,6 +15,8 @@ pub mod lane;
 pub mod metrics;
 pub mod reference;
 pub mod shard;
+pub mod tail;
+pub mod top;
 mod upstream;
 
 /// Version of the gateway, as clients and operators see it.

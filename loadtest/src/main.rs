@@ -14,6 +14,7 @@ mod bench;
 mod book;
 mod ceiling;
 mod client;
+mod compare;
 mod conserve;
 mod cpu;
 mod find_max;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run_and_report(&args),
         Command::FindMax(args) => find_max::run(&args).map(ExitCode::from),
+        Command::Compare(args) => compare::run(&args).map(ExitCode::from),
         Command::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Ceiling(args) => {
             ceiling::run(&args).map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string())
@@ -68,6 +70,10 @@ fn run_and_report(args: &RunArgs) -> Result<ExitCode, String> {
             written.map_err(|e| format!("cannot write {}: {e}", path.display()))?;
         }
         None => {}
+    }
+    if let Some(path) = &args.html {
+        let written = std::fs::write(path, report::html::page(&report)?);
+        written.map_err(|e| format!("cannot write {}: {e}", path.display()))?;
     }
     if !args.prints_json() {
         print!("{report}");

@@ -11,6 +11,7 @@ mod storm;
 
 use crate::bench::BenchArgs;
 use crate::ceiling::CeilingArgs;
+use crate::compare::CompareArgs;
 use crate::find_max::FindMaxArgs;
 use crate::naive::NaiveArgs;
 use crate::scan::Channel;
@@ -65,6 +66,8 @@ pub(crate) enum Command {
     /// Starts a gateway and a feed, the programs beside this one, for each rate that is tried; raises the rate until it does not
     /// hold, then closes in. A rate that does not hold is tried twice. The settings of clients are those of `run`.
     FindMax(Box<FindMaxArgs>),
+    /// Show two reports of `run` beside each other, and what has become better or worse.
+    Compare(CompareArgs),
     /// Measure the gateway beside the machine's own limit and beside other servers.
     ///
     /// Starts each server as a child process on a core of its own, and everything else on another; interleaves rounds over all
@@ -438,6 +441,23 @@ mod tests {
         assert_eq!(settings("--admin none").unwrap().admin, Admin::None);
         let given = settings("--url ws://127.0.0.1:1/v2 --admin 127.0.0.1:2").unwrap().admin;
         assert_eq!(given, Admin::At("127.0.0.1:2".to_owned()));
+    }
+
+    #[test]
+    fn scenarios_that_are_shipped_can_be_run() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let files: Vec<_> =
+            files.filter(|path| path.extension().is_some_and(|ending| ending == "toml")).collect();
+        assert!(files.len() >= 4, "{files:?}");
+        for file in files {
+            let args = RunArgs { scenario: Some(file.clone()), ..RunArgs::default() };
+            let settings = Settings::new(&args).unwrap_or_else(|error| panic!("{error}"));
+            let is_whole = settings.title.is_some() && settings.about.is_some() && settings.own.is_some();
+            assert!(is_whole && !settings.thresholds.is_empty(), "{}", file.display());
+            let symbols = (0..settings.own.as_ref().unwrap().feed_symbols).map(|at| at.to_string()).collect();
+            Plan::new(settings, symbols).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        }
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! Owns the merging of the threads' tallies, the JSON object, and the figures that thresholds are judged by.
 //! Never measures. Filled by [`crate::run`], printed by `main`.
 
+pub(crate) mod html;
 mod measured;
+mod plot;
 mod text;
 
 use crate::conserve::Conservation;

@@ -4,6 +4,7 @@
 //! Settings come from [`crate::plan`]; the merged tally and the timeline go to [`crate::report`].
 
 mod display;
+mod live;
 pub(crate) mod timeline;
 
 use crate::conserve::{self, Conservation};

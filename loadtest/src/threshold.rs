@@ -8,13 +8,16 @@ use std::fmt::{Display, Formatter};
 
 /// What `--help` says of thresholds.
 pub(crate) const THRESHOLDS_HELP: &str = "\
-Thresholds compare a figure with a number (<, <=, >, >=, =), such as `p99 < 20ms` or `updates_per_s > 1e6`:
-  p50, p90, p99, p99.9, max      latency from the feed's event to the receipt, of clients that read at once
-  connect.p99, subscribe.p99     from when a client meant to connect or ask, to when it could go on; also .p50, .max
-  messages_per_s, updates_per_s, mb_per_s, violations, lost, failed
-  gateway.cpu, gateway.rss       per cent of a core; the most MB; with an admin listener
-  gateway.publish_to_written.p99 also .p50, and the stages feed_to_receive, receive_to_publish, end_to_end
-  generator.cpu                  per cent of a core, of the busiest thread
+Thresholds compare a figure with a number by <, <=, >, >= or =, such as `p99 < 20ms`:
+  p50, p90, p99, p99.9, max     latency from the feed's event to the receipt, of prompt clients
+  connect.p99                   from when a client meant to connect until it was; also p50, max
+  subscribe.p99                 from when it meant to ask until it was answered; also p50, max
+  messages_per_s                also updates_per_s, mb_per_s
+  violations, lost, failed      counts of the run
+  gateway.cpu, gateway.rss      per cent of a core; MB at most; with an admin listener
+  gateway.end_to_end.p99        also p50, and the stages feed_to_receive, receive_to_publish and
+                                publish_to_written
+  generator.cpu                 per cent of a core, of the busiest thread
 Times have a unit: us, ms or s. A figure that was not measured breaks its threshold.";
 
 /// A comparison.

@@ -4,8 +4,10 @@
 //! the report.
 
 use super::Progress;
+use super::live::Live;
 use super::timeline::Timeline;
 use crate::plan::Plan;
+use std::io::IsTerminal;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -21,14 +23,21 @@ pub(super) struct Display {
 
 enum Mode {
     Nothing,
+    Live(Box<Live>),
     Lines { last: Option<(&'static str, Instant)>, every: Duration },
 }
 
 impl Display {
-    /// Plain lines, or nothing when the output is for a program.
-    pub(super) fn new(is_quiet: bool, _is_plain: bool, plan: &Plan) -> Self {
+    /// A live view on a terminal, plain lines otherwise or when they are asked for, nothing when the output is for a program.
+    pub(super) fn new(is_quiet: bool, is_plain: bool, plan: &Plan) -> Self {
         let every = LINE_EVERY_MIN.max(plan.settings.duration / LINES_MAX);
-        let mode = if is_quiet { Mode::Nothing } else { Mode::Lines { last: None, every } };
+        let lines = Mode::Lines { last: None, every };
+        let has_screen = std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
+        let mode = match (is_quiet, is_plain || !has_screen) {
+            (true, _) => Mode::Nothing,
+            (false, true) => lines,
+            (false, false) => Live::start(plan).map_or(lines, |live| Mode::Live(Box::new(live))),
+        };
         Self { mode, clients: u64::from(plan.clients) }
     }
 
@@ -36,6 +45,7 @@ impl Display {
     pub(super) fn show(&mut self, what: &'static str, timeline: &Timeline, progress: &Progress) -> bool {
         match &mut self.mode {
             Mode::Nothing => {}
+            Mode::Live(live) => return live.show(what, timeline, progress),
             Mode::Lines { last, every } => {
                 // What is going on has changed, or it is time.
                 if last.is_none_or(|(before, at)| before != what || at.elapsed() >= *every) {
@@ -48,7 +58,9 @@ impl Display {
     }
 
     /// Makes room for the report.
-    pub(super) fn finish(&mut self) {}
+    pub(super) fn finish(&mut self) {
+        self.mode = Mode::Nothing;
+    }
 }
 
 fn line(clients: u64, timeline: &Timeline, progress: &Progress) -> String {

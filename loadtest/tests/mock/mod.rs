@@ -3,6 +3,8 @@
 //! Owns a thread, two ports and a market of its own. Never shares code with the witness it is tested against: its
 //! checksum is made from integers, the witness's from the text of the messages.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
 mod admin;
 pub(crate) mod flood;
 pub(crate) mod market;
