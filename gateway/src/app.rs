@@ -232,9 +232,9 @@ fn public_state(
         reference,
         clock,
         upgraded: Default::default(),
-        refused_full: Default::default(),
-        refused_malformed: Default::default(),
+        refusals: Default::default(),
         handshakes: Default::default(),
+        echoes: Default::default(),
     }
 }
 

@@ -3,6 +3,7 @@
 //! The doc comment of each field is what `docs/settings.md` shows. The types stop at `app.rs`.
 
 mod delivery;
+mod inbound;
 mod keys;
 mod load;
 mod tiers;
@@ -18,6 +19,7 @@ use model::Nanos;
 use serde::{Deserialize, Serialize};
 
 pub use delivery::{ChannelConfig, DeliveryConfig};
+pub use inbound::{EchoConfig, InboundConfig};
 pub use load::{ConfigError, Overrides, load, print};
 
 /// Everything that can be set.
@@ -43,6 +45,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Bounds of what clients send.
     pub inbound: InboundConfig,
+    /// An echo for conformance tests.
+    pub echo: EchoConfig,
     /// Logs.
     pub log: LogConfig,
 }
@@ -58,6 +62,9 @@ pub struct PublicConfig {
     /// Bytes that the kernel holds unsent before it stops to call a socket writable; 0 leaves it to the kernel. Lower is fresher
     /// data for slow clients at the price of more writes.
     pub notsent_lowat_bytes: u32,
+    /// Origins of web pages that may connect, such as `https://trade.example`, exactly as browsers send them. Programs send none and
+    /// may always connect, and so may the gateway's own page at an IP address or at `localhost`; any other page is refused with 403.
+    pub origins: Vec<String>,
 }
 
 impl Default for PublicConfig {
@@ -66,6 +73,7 @@ impl Default for PublicConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             send_buffer_bytes: 64 << 10,
             notsent_lowat_bytes: 0,
+            origins: Vec::new(),
         }
     }
 }
@@ -313,26 +321,6 @@ impl LimitsConfig {
     }
 }
 
-/// Bounds of what clients send.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct InboundConfig {
-    /// Most bytes of one message; beyond it the client is closed with 1009.
-    pub message_bytes_max: usize,
-    /// Most fragments of one message; beyond it the client is closed with 1008.
-    pub fragments_max: u32,
-    /// Milliseconds for the opening request.
-    pub handshake_ms: u64,
-    /// Connections in all.
-    pub connections_max: usize,
-}
-
-impl Default for InboundConfig {
-    fn default() -> Self {
-        Self { message_bytes_max: 64 << 10, fragments_max: 64, handshake_ms: 10_000, connections_max: 20_000 }
-    }
-}
-
 /// Logs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -414,10 +402,11 @@ impl Config {
         let one = self.threads.layout != Layout::Single || self.shards.count <= 1;
         require(one, "shards.count must be 0 or 1 with threads.layout single");
         require(self.shards.count <= 64, "shards.count must be at most 64");
-        require(self.inbound.message_bytes_max >= 1_024, "inbound.message_bytes_max must be at least 1024");
-        require(self.inbound.fragments_max >= 1, "inbound.fragments_max must be at least 1");
-        require(self.inbound.handshake_ms >= 100, "inbound.handshake_ms must be at least 100");
-        require(self.inbound.connections_max >= 1, "inbound.connections_max must be at least 1");
+        problems.extend(self.public.origins.iter().filter_map(|origin| {
+            crate::http::origin::problem(origin).map(|problem| format!("public.origins: {origin}: {problem}"))
+        }));
+        problems.extend(self.inbound.problems());
+        problems.extend(self.echo.problems());
         problems
     }
 }

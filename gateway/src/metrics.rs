@@ -19,7 +19,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::engine::{EngineRequest, EngineStats};
-use crate::http::PublicState;
+use crate::http::{PublicState, Reason};
 use crate::shard::{ShardInput, ShardStats};
 use threads::{KINDS, ThreadTimes};
 
@@ -48,8 +48,7 @@ pub struct Counts {
     tiers: Vec<String>,
     threads: [ThreadTimes; KINDS.len()],
     opened: u64,
-    refused_full: u64,
-    refused_malformed: u64,
+    refusals: [u64; Reason::ALL.len()],
     connections_max: u64,
     handshakes: u64,
     stopping: bool,
@@ -137,8 +136,7 @@ impl Metrics {
             handshakes: self.public.handshakes.load(Ordering::Relaxed) as u64,
             stopping: self.stopping.load(Ordering::Relaxed),
             opened: self.public.upgraded.load(Ordering::Relaxed),
-            refused_full: self.public.refused_full.load(Ordering::Relaxed),
-            refused_malformed: self.public.refused_malformed.load(Ordering::Relaxed),
+            refusals: self.public.refusals.counts(),
         })
     }
 

@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::{Method, Request, StatusCode};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
+use hyper::{Method, Request, StatusCode, Version};
 use parking_lot::RwLock;
 use socket2::TcpKeepalive;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Answer, accept, answer, reference, serve_connection, text, upgrade};
+use super::refusal::{Reason, Refusals};
+use super::{Answer, Patience, accept, answer, reference, serve_connection, text, upgrade};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::EngineHandle;
@@ -19,6 +21,12 @@ use crate::shard::{NewConnection, ShardHandle, ShardInput};
 
 /// One HTML file without a build step.
 const PAGE: &str = include_str!("../../assets/demo.html");
+
+/// Where market data is.
+const MARKET: &str = "/v2";
+
+/// Where messages come back, if it is switched on.
+pub(super) const ECHO: &str = "/echo";
 
 /// How long a silent peer is believed before the kernel asks for a sign of life, and how long its silence then lasts.
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -42,12 +50,12 @@ pub struct PublicState {
     pub clock: Clock,
     /// Connections upgraded so far; the last one is the newest `connection_id`.
     pub upgraded: AtomicU64,
-    /// Upgrades refused because there are enough connections.
-    pub refused_full: AtomicU64,
-    /// Upgrade requests that were none.
-    pub refused_malformed: AtomicU64,
+    /// Connections that were refused.
+    pub refusals: Refusals,
     /// Open HTTP connections that are not upgraded.
     pub handshakes: AtomicUsize,
+    /// Open connections to the echo.
+    pub echoes: Arc<AtomicUsize>,
 }
 
 impl PublicState {
@@ -68,7 +76,7 @@ impl PublicState {
         let connection = NewConnection { stream, leftover, ext, connection_id };
         if shard.send(ShardInput::Connect(connection)).is_err() {
             shard.connections.fetch_sub(1, Ordering::Relaxed);
-            self.refused_full.fetch_add(1, Ordering::Relaxed);
+            self.refusals.count(Reason::Full);
             tracing::warn!("a shard takes no more connections at once, one was dropped");
         }
         Ok(())
@@ -95,12 +103,16 @@ pub fn tune(listener: &socket2::Socket, config: &Config) -> std::io::Result<()> 
 
 /// Serves until the runtime ends.
 pub async fn serve(listener: TcpListener, state: Arc<PublicState>) {
-    let head_patience = Duration::from_millis(state.config.inbound.handshake_ms);
+    let inbound = &state.config.inbound;
+    let patience = Patience {
+        head: Duration::from_millis(inbound.handshake_ms),
+        life: Duration::from_millis(inbound.http_ms),
+    };
     accept(listener, |stream| {
         let state = Arc::clone(&state);
         async move {
             state.handshakes.fetch_add(1, Ordering::Relaxed);
-            serve_connection(stream, head_patience, |request| route(request, Arc::clone(&state))).await;
+            serve_connection(stream, patience, |request| route(request, Arc::clone(&state))).await;
             state.handshakes.fetch_sub(1, Ordering::Relaxed);
         }
     })
@@ -108,8 +120,13 @@ pub async fn serve(listener: TcpListener, state: Arc<PublicState>) {
 }
 
 async fn route(request: Request<Incoming>, state: Arc<PublicState>) -> Answer {
+    if let Err(problem) = check_head(&request) {
+        let mut answer = text(StatusCode::BAD_REQUEST, format!("{problem}\n"));
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        return answer;
+    }
     let path = request.uri().path();
-    if path == "/v2" {
+    if path == MARKET || (path == ECHO && state.config.echo.enabled) {
         return upgrade::answer_upgrade(request, state);
     }
     if request.method() != Method::GET {
@@ -122,4 +139,16 @@ async fn route(request: Request<Incoming>, state: Arc<PublicState>) -> Answer {
             text(StatusCode::NOT_FOUND, "try / for the demo page, /v2 for WebSocket, /0/public/AssetPairs\n")
         }
     }
+}
+
+/// What every request has to keep to. Nothing here takes a body, so one is refused before anybody could read two requests into it.
+fn check_head(request: &Request<Incoming>) -> Result<(), &'static str> {
+    let headers = request.headers();
+    let host = upgrade::only(headers, HOST);
+    if request.version() == Version::HTTP_11 && host.is_none_or(HeaderValue::is_empty) {
+        return Err("one Host is needed");
+    }
+    let has_body = headers.contains_key(TRANSFER_ENCODING)
+        || headers.get_all(CONTENT_LENGTH).iter().any(|length| length != "0");
+    if has_body { Err("no request has a body here") } else { Ok(()) }
 }

@@ -12,6 +12,7 @@ use super::threads::{KINDS, ThreadTimes};
 use super::{Counts, seconds};
 use crate::busy::LoopStats;
 use crate::feed::FeedLoss;
+use crate::http::Reason;
 
 /// Every metric of the gateway; those of the process come from the library.
 pub const METRICS: &[Metric] = &[
@@ -26,8 +27,8 @@ pub const METRICS: &[Metric] = &[
     }),
     gauge("gateway_handshakes", "Open HTTP connections that are not upgraded", &[], |c| whole(c.handshakes)),
     counter("gateway_connections_opened_total", "Upgraded connections", &[], |c| whole(c.opened)),
-    counter("gateway_connections_refused_total", "Upgrade requests that were refused", &["reason"], |c| {
-        wholes([("full", c.refused_full), ("malformed", c.refused_malformed)])
+    counter("gateway_connections_refused_total", "Connections and upgrades refused", &["reason"], |c| {
+        wholes(Reason::ALL.map(Reason::name).into_iter().zip(c.refusals))
     }),
     counter(
         "gateway_connections_closed_total",
@@ -51,7 +52,7 @@ pub const METRICS: &[Metric] = &[
     }),
     counter("gateway_limit_refusals_total", "Refusals and closes by the limit reached", &["limit"], |c| {
         wholes([
-            ("connections_max", c.refused_full),
+            ("connections_max", c.refusals[Reason::Full as usize]),
             ("subscriptions_max", c.shards.hub.subscriptions_refused),
             ("policies", c.shards.hub.policies_refused),
             ("control_bytes_max", c.shards.hub.floods),
