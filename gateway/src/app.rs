@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::{io, net};
 
+use model::Nanos;
 use parking_lot::RwLock;
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -17,7 +18,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Layout};
 use crate::engine::{self, Engine, EngineHandle, EngineRequest};
 use crate::feed::Reader;
-use crate::http::{PublicState, serve_admin, serve_public, tune};
+use crate::http::{Door, PublicState, serve_admin, serve_public, tune};
 use crate::metrics::Metrics;
 use crate::reference::Reference;
 use crate::shard::{self, Shard, ShardHandle, ShardInput, ShardSettings};
@@ -201,12 +202,13 @@ fn build_shards(
     for index in 0..count {
         let settings = ShardSettings {
             index,
-            limits: config.limits.limits(),
+            limits: config.inbound.over(config.limits.limits()),
             tiers: config.tier_bounds(),
             read_limits: ReadLimits {
                 message_bytes_max: config.inbound.message_bytes_max,
                 fragments_max: config.inbound.fragments_max,
             },
+            message_max: Nanos::from_millis(config.inbound.message_ms),
             version: VERSION,
             busy_poll: config.threads.busy_poll,
         };
@@ -225,6 +227,7 @@ fn public_state(
     reference: Arc<RwLock<Reference>>,
     clock: Clock,
 ) -> PublicState {
+    let door = Arc::new(Door::new(config.inbound.door_limits()));
     PublicState {
         config,
         shards,
@@ -233,7 +236,7 @@ fn public_state(
         clock,
         upgraded: Default::default(),
         refusals: Default::default(),
-        handshakes: Default::default(),
+        door,
         echoes: Default::default(),
     }
 }

@@ -62,6 +62,11 @@ pub struct PublicConfig {
     /// Bytes that the kernel holds unsent before it stops to call a socket writable; 0 leaves it to the kernel. Lower is fresher
     /// data for slow clients at the price of more writes.
     pub notsent_lowat_bytes: u32,
+    /// Milliseconds of silence after which the kernel asks a peer for a sign of life, and between three such questions. Whole seconds.
+    pub keepalive_ms: u64,
+    /// Milliseconds that sent bytes may stay unacknowledged by a peer's kernel before the connection counts as dead; at least twice
+    /// `limits.stall_ms` in any case.
+    pub user_timeout_ms: u64,
     /// Origins of web pages that may connect, such as `https://trade.example`, exactly as browsers send them. Programs send none and
     /// may always connect, and so may the gateway's own page at an IP address or at `localhost`; any other page is refused with 403.
     pub origins: Vec<String>,
@@ -73,6 +78,8 @@ impl Default for PublicConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             send_buffer_bytes: 64 << 10,
             notsent_lowat_bytes: 0,
+            keepalive_ms: 20_000,
+            user_timeout_ms: 60_000,
             origins: Vec::new(),
         }
     }
@@ -383,6 +390,8 @@ impl Config {
         };
         let same = self.public.listen == self.admin.listen && self.public.listen.port() != 0;
         require(!same, "admin.listen must not be public.listen: metrics are not for clients");
+        require(self.public.keepalive_ms >= 1_000, "public.keepalive_ms must be at least 1000");
+        require(self.public.user_timeout_ms >= 1_000, "public.user_timeout_ms must be at least 1000");
         require(self.public.send_buffer_bytes >= 4_096, "public.send_buffer_bytes must be at least 4096");
         require(
             self.feed.silence_ms >= 300,

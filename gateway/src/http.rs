@@ -3,7 +3,9 @@
 //! Runs on one small runtime of its own. A connection that is upgraded leaves it: the bare socket goes to a shard. Nothing in here
 //! stands on the way of an update.
 
+mod accept;
 mod admin;
+pub(crate) mod door;
 mod echo;
 mod operate;
 pub(crate) mod origin;
@@ -25,10 +27,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 pub use admin::serve as serve_admin;
+pub use door::{Door, DoorLimits, Network, Place};
 pub use public::{PublicState, serve as serve_public, tune};
 pub use refusal::{Reason, Refusals};
 
@@ -38,26 +41,8 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 /// Most headers of a request.
 const HEADERS_MAX: usize = 64;
 
-/// Wait after an accept that failed for want of descriptors: an immediate retry would spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
 /// What every handler answers with.
 type Answer = Response<Full<Bytes>>;
-
-/// Accepts for ever and runs `serve` on each connection in a task of its own.
-async fn accept<F: Future<Output = ()> + 'static>(listener: TcpListener, serve: impl Fn(TcpStream) -> F) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                tokio::task::spawn_local(serve(stream));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
 
 /// How long an HTTP connection is waited for.
 #[derive(Clone, Copy, Debug)]

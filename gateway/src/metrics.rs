@@ -133,7 +133,7 @@ impl Metrics {
             tiers,
             threads: threads::times(),
             connections_max: config.inbound.connections_max as u64,
-            handshakes: self.public.handshakes.load(Ordering::Relaxed) as u64,
+            handshakes: self.public.door.handshakes() as u64,
             stopping: self.stopping.load(Ordering::Relaxed),
             opened: self.public.upgraded.load(Ordering::Relaxed),
             refusals: self.public.refusals.counts(),

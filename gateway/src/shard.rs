@@ -26,10 +26,11 @@ use wire::ws::{FrameReader, Message, ReadLimits};
 use crate::busy::LoopWatch;
 use crate::clock::Clock;
 use crate::engine::EngineRequest;
+use crate::http::Place;
 use crate::lane::{EngineLane, ShardLane, ShardWaker, lane};
 use crate::upstream::Upstream;
 pub use counts::ShardStats;
-use sockets::{ReadOutcome, Sockets};
+use sockets::{ReadOutcome, Sockets, Stop};
 
 /// The waker's token; clients have the number of their [`ClientId`].
 const WAKER: Token = Token(usize::MAX);
@@ -107,6 +108,8 @@ pub struct NewConnection {
     pub ext: bool,
     /// Number on the wire.
     pub connection_id: u64,
+    /// Its place among the clients.
+    pub place: Place,
 }
 
 /// What the rest of the gateway holds of a shard.
@@ -141,6 +144,8 @@ pub struct ShardSettings {
     pub tiers: Vec<TierBounds>,
     /// Bounds of what clients send.
     pub read_limits: ReadLimits,
+    /// Longest time from the first octet of a message to its last.
+    pub message_max: Nanos,
     /// The gateway's, as clients see it.
     pub version: &'static str,
     /// Whether to ask for readiness again and again instead of sleeping.
@@ -268,6 +273,7 @@ impl Shard {
             self.next_tick = self.clock.mono() + Nanos(u64::try_from(TICK.as_nanos()).unwrap_or(0));
             self.sockets.handle_tick();
             self.hub.handle_timeout(self.clock.now());
+            self.close_overdue();
             self.drain_outputs();
         }
         if !self.is_busy() && self.clock.mono() >= self.next_audit {
@@ -324,10 +330,17 @@ impl Shard {
     fn read(&mut self, id: ClientId) {
         let now = self.clock.now();
         let hub = &mut self.hub;
+        let mut finished = false;
         let outcome = self.sockets.read(id, |mut input, reader| {
-            while let Some(message) = reader.next(&mut input)? {
+            while let Some(message) = reader.next(&mut input).map_err(Stop::Violation)? {
+                if !hub.is_heard(id, now) {
+                    return Err(Stop::Closed);
+                }
                 match message {
-                    Message::Text(payload) | Message::Binary(payload) => hub.handle_message(id, payload, now),
+                    Message::Text(payload) | Message::Binary(payload) => {
+                        finished = true;
+                        hub.handle_message(id, payload, now);
+                    }
                     Message::Ping(payload) => hub.handle_ping(id, payload),
                     Message::Pong(_) => {}
                     Message::Close { code, .. } => hub.handle_close(id, code),
@@ -336,15 +349,26 @@ impl Shard {
             Ok(())
         });
         match outcome {
-            ReadOutcome::Idle => {}
+            ReadOutcome::Idle | ReadOutcome::Stopped(Stop::Closed) => {}
             ReadOutcome::Gone => self.disconnect(id),
-            ReadOutcome::Violation(violation) => {
+            ReadOutcome::Stopped(Stop::Violation(violation)) => {
                 self.counts.count_violation(&violation);
                 let code = violation.close_code();
                 self.hub.close(id, code, &violation.to_string());
             }
         }
+        self.sockets.note_midway(id, finished, now.mono);
         self.drain_outputs();
+    }
+
+    /// Closes who has begun a message and does not go on with it.
+    fn close_overdue(&mut self) {
+        let patience = self.settings.message_max;
+        while let Some(id) = self.sockets.take_overdue(self.clock.mono() - patience) {
+            self.counts.messages_overdue += 1;
+            let reason = format!("a message took more than {} ms", patience.0 / Nanos::MILLI.0);
+            self.hub.close(id, CloseCode::PolicyViolation, &reason);
+        }
     }
 
     fn take_inputs(&mut self) {
@@ -394,10 +418,10 @@ impl Shard {
     }
 
     fn connect(&mut self, connection: NewConnection) {
-        let NewConnection { stream, leftover, ext, connection_id } = connection;
+        let NewConnection { stream, leftover, ext, connection_id, place } = connection;
         let id = self.hub.handle_connect(connection_id, ext, self.clock.now());
         let reader = FrameReader::new(self.settings.read_limits);
-        if let Err(error) = self.sockets.insert(id, stream, reader, leftover) {
+        if let Err(error) = self.sockets.insert(id, stream, reader, leftover, place) {
             tracing::warn!(%error, "a socket cannot be watched");
             self.disconnect(id);
         }

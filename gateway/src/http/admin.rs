@@ -7,8 +7,9 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use tokio::net::TcpListener;
 
+use super::accept::Acceptor;
 use super::operate::answer_operator;
-use super::{Answer, Patience, accept, answer, serve_connection, text};
+use super::{Answer, Patience, answer, serve_connection, text};
 use crate::metrics::Metrics;
 
 /// A scrape comes, is answered and goes.
@@ -16,13 +17,14 @@ const PATIENCE: Patience = Patience { head: Duration::from_secs(5), life: Durati
 
 /// Serves until the runtime ends.
 pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>) {
-    accept(listener, |stream| {
+    let mut acceptor = Acceptor::new(listener, &metrics.public().refusals);
+    loop {
+        let (stream, _) = acceptor.accept().await;
         let metrics = Arc::clone(&metrics);
-        async move {
+        tokio::task::spawn_local(async move {
             serve_connection(stream, PATIENCE, |request| route(request, Arc::clone(&metrics))).await;
-        }
-    })
-    .await;
+        });
+    }
 }
 
 async fn route(request: Request<Incoming>, metrics: Arc<Metrics>) -> Answer {

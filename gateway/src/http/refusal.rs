@@ -7,17 +7,36 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Why a connection or its upgrade was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// There are as many connections as may be.
+    /// There are as many clients as may be.
     Full,
     /// The request is no upgrade of RFC 6455.
     Malformed,
     /// A page of somebody else's asked.
     Origin,
+    /// The address has as many clients as it may have.
+    AddressFull,
+    /// The address comes too often.
+    AddressRate,
+    /// The address has as many connections that are not upgraded as it may have.
+    AddressHandshakes,
+    /// The slowest of too many connections that are not upgraded.
+    Handshakes,
+    /// There was no descriptor for it.
+    Descriptors,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Full, Self::Malformed, Self::Origin];
+    pub const ALL: [Self; 8] = [
+        Self::Full,
+        Self::Malformed,
+        Self::Origin,
+        Self::AddressFull,
+        Self::AddressRate,
+        Self::AddressHandshakes,
+        Self::Handshakes,
+        Self::Descriptors,
+    ];
 
     /// The metric label.
     #[must_use]
@@ -26,6 +45,11 @@ impl Reason {
             Self::Full => "full",
             Self::Malformed => "malformed",
             Self::Origin => "origin",
+            Self::AddressFull => "address_full",
+            Self::AddressRate => "address_rate",
+            Self::AddressHandshakes => "address_handshakes",
+            Self::Handshakes => "handshakes",
+            Self::Descriptors => "descriptors",
         }
     }
 }

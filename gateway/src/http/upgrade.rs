@@ -1,5 +1,6 @@
 //! The opening handshake: checked in full, answered by fastwebsockets, then the bare socket goes to a shard.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -7,23 +8,26 @@ use fastwebsockets::upgrade::UpgradeFut;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
-    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
-    UPGRADE,
+    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use super::door::Place;
 use super::public::ECHO;
 use super::refusal::Reason;
 use super::{Answer, PublicState, echo, origin, text};
 
 /// What an upgraded connection is for.
 enum Purpose {
-    /// Market data, from a shard. Whether its address opted in to the superset.
+    /// Market data, from a shard.
     Market {
+        /// Whether its address opted in to the superset.
         ext: bool,
+        place: Place,
     },
     Echo(echo::Place),
 }
@@ -31,14 +35,25 @@ enum Purpose {
 /// Answers an upgrade request, and hands the connection over when its client was told.
 ///
 /// Nothing that the client sent is repeated in the answer: no subprotocol, no extension, no word of an error.
-pub(super) fn answer_upgrade(mut request: Request<Incoming>, state: Arc<PublicState>) -> Answer {
+pub(super) fn answer_upgrade(
+    mut request: Request<Incoming>,
+    from: IpAddr,
+    state: Arc<PublicState>,
+) -> Answer {
     if let Err((status, problem)) = check(&request, &state.config.public.origins) {
         let reason = if status == StatusCode::FORBIDDEN { Reason::Origin } else { Reason::Malformed };
         return refuse(&state, reason, status, problem);
     }
-    let Some(purpose) = purpose(&request, &state) else {
-        let problem = "too many connections, try again later";
-        return refuse(&state, Reason::Full, StatusCode::SERVICE_UNAVAILABLE, problem);
+    let purpose = match purpose(&request, from, &state) {
+        Ok(purpose) => purpose,
+        Err(Reason::AddressFull) => {
+            let problem = "too many connections of this address";
+            return refuse(&state, Reason::AddressFull, StatusCode::TOO_MANY_REQUESTS, problem);
+        }
+        Err(reason) => {
+            let problem = "too many connections, try again later";
+            return refuse(&state, reason, StatusCode::SERVICE_UNAVAILABLE, problem);
+        }
     };
     match fastwebsockets::upgrade::upgrade(&mut request) {
         Ok((response, upgraded)) => {
@@ -55,6 +70,9 @@ fn refuse(state: &PublicState, reason: Reason, status: StatusCode, problem: &'st
     let mut answer = text(status, format!("{problem}\n"));
     let headers = answer.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    if [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status) {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
+    }
     if status == StatusCode::UPGRADE_REQUIRED {
         headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -63,13 +81,14 @@ fn refuse(state: &PublicState, reason: Reason, status: StatusCode, problem: &'st
     answer
 }
 
-/// What a request is for, unless there are enough connections for that.
-fn purpose(request: &Request<Incoming>, state: &PublicState) -> Option<Purpose> {
+/// What a request is for, if there is room for that.
+fn purpose(request: &Request<Incoming>, from: IpAddr, state: &PublicState) -> Result<Purpose, Reason> {
     if request.uri().path() == ECHO {
-        return echo::Place::take(&state.echoes, state.config.echo.connections_max).map(Purpose::Echo);
+        let place = echo::Place::take(&state.echoes, state.config.echo.connections_max);
+        return place.map(Purpose::Echo).ok_or(Reason::Full);
     }
     let ext = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "ext=1"));
-    (state.connections() < state.config.inbound.connections_max).then_some(Purpose::Market { ext })
+    state.door.admit(from).map(|place| Purpose::Market { ext, place })
 }
 
 async fn hand_over(upgraded: UpgradeFut, purpose: Purpose, state: Arc<PublicState>) {
@@ -78,8 +97,8 @@ async fn hand_over(upgraded: UpgradeFut, purpose: Purpose, state: Arc<PublicStat
         Err(error) => Err(error.to_string()),
     };
     let result = match (socket, purpose) {
-        (Ok((stream, leftover)), Purpose::Market { ext }) => {
-            state.hand_over(stream, leftover, ext).map_err(|error| error.to_string())
+        (Ok((stream, leftover)), Purpose::Market { ext, place }) => {
+            state.hand_over(stream, leftover, ext, place).map_err(|error| error.to_string())
         }
         (Ok((stream, leftover)), Purpose::Echo(place)) => {
             echo::serve(stream, leftover, state.config.echo.read_limits(), place).await;

@@ -51,14 +51,7 @@ pub const METRICS: &[Metric] = &[
         wholes(["recovered", "snapshot"].into_iter().zip(c.shards.hub.resumed))
     }),
     counter("gateway_limit_refusals_total", "Refusals and closes by the limit reached", &["limit"], |c| {
-        wholes([
-            ("connections_max", c.refusals[Reason::Full as usize]),
-            ("subscriptions_max", c.shards.hub.subscriptions_refused),
-            ("policies", c.shards.hub.policies_refused),
-            ("control_bytes_max", c.shards.hub.floods),
-            ("message_bytes_max", c.shards.messages_too_big),
-            ("fragments_max", c.shards.fragments_too_many),
-        ])
+        wholes(limit_refusals(c))
     }),
     counter("gateway_notices_total", "Notices encoded for clients", &["code"], |c| {
         wholes(NoticeCode::ALL.map(NoticeCode::name).into_iter().zip(c.shards.hub.notices))
@@ -265,6 +258,38 @@ fn per_loop(counts: &Counts, pick: fn(&LoopStats) -> f64) -> Vec<Series<f64>> {
 
 fn per_thread(counts: &Counts, pick: fn(&ThreadTimes) -> u64) -> Vec<Series<f64>> {
     by(KINDS.into_iter().zip(counts.threads.iter().map(|times| seconds(pick(times)))))
+}
+
+/// Each limit by the setting that holds it.
+fn limit_refusals(c: &Counts) -> [(&'static str, u64); 19] {
+    let refused = |reason: Reason| c.refusals[reason as usize];
+    let closed = |code: CloseCode| {
+        let index = CloseCode::ALL.iter().position(|&one| one == code);
+        index.map_or(0, |index| c.shards.hub.closes[index])
+    };
+    let hub = &c.shards.hub;
+    let [symbols, depth, keys] = hub.request_limits;
+    [
+        ("connections_max", refused(Reason::Full)),
+        ("connections_per_address_max", refused(Reason::AddressFull)),
+        ("accepts_per_address_per_s", refused(Reason::AddressRate)),
+        ("handshakes_per_address_max", refused(Reason::AddressHandshakes)),
+        ("handshakes_max", refused(Reason::Handshakes)),
+        ("descriptors", refused(Reason::Descriptors)),
+        ("subscriptions_max", hub.subscriptions_refused),
+        ("policies", hub.policies_refused),
+        ("control_bytes_max", hub.floods),
+        ("message_bytes_max", c.shards.messages_too_big),
+        ("fragments_max", c.shards.fragments_too_many),
+        ("message_ms", c.shards.messages_overdue),
+        ("messages_per_s", hub.message_floods),
+        ("requests_per_s", hub.requests_limited),
+        ("idle_ms", hub.idle_closed),
+        ("stall_ms", closed(CloseCode::SlowConsumer)),
+        ("symbols_max", symbols),
+        ("json_depth_max", depth),
+        ("json_keys_max", keys),
+    ]
 }
 
 /// Channels with the policies that make sense for them.

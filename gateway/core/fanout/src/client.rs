@@ -4,6 +4,7 @@ use model::{Channel, Epoch, Nanos, Sequence, StreamId};
 use wire::close::CloseCode;
 use wire::reply::Terms;
 
+use crate::bucket::Bucket;
 use crate::limits::Limits;
 use crate::planted::{self, Bug};
 use crate::terms::Rate;
@@ -127,6 +128,12 @@ pub(crate) struct Client {
     pub(crate) has_unsynced: bool,
     /// A held subscription may be due.
     pub(crate) has_due: bool,
+    /// What it may send; full not before it last sent something.
+    pub(crate) messages: Bucket,
+    /// What it may ask.
+    pub(crate) requests: Bucket,
+    /// Where in `out` the pong begins that was added since the socket is blocked.
+    pub(crate) pong_at: Option<u32>,
     /// Bandwidth, when it is limited.
     pub(crate) rate: Option<Box<Rate>>,
     /// Since when it has been lagging (monotonic), for reports.
@@ -160,6 +167,9 @@ impl Client {
             bulky: false,
             has_unsynced: false,
             has_due: false,
+            messages: Bucket::new(now),
+            requests: Bucket::new(now),
+            pong_at: None,
             rate: None,
             lagging_since: None,
             written_bytes: 0,

@@ -211,6 +211,7 @@ impl Hub {
         if let Some(client) = self.client(id)
             && client.blocked_since.take().is_some()
         {
+            client.pong_at = None;
             self.make_dirty(id);
         }
     }
@@ -255,12 +256,19 @@ impl Hub {
         }
     }
 
-    /// Answers a ping of the client. A pong replaces nothing and is never dropped; too many at once end the connection.
+    /// Answers a ping of the client. While its socket takes nothing, only the newest of its pings is answered, as RFC 6455 allows:
+    /// who pings without reading does not pile up pongs.
     pub fn handle_ping(&mut self, id: ClientId, payload: &[u8]) {
         let Some(client) = self.client(id) else { return };
         if matches!(client.mode, Mode::Closing(_) | Mode::Closed) {
             return;
         }
+        if let Some(at) = client.pong_at.map(|at| at as usize) {
+            // A pong has a header of two octets, the second of which is its length.
+            let len = usize::from(client.out[at + 1]);
+            client.out.drain(at..at + 2 + len);
+        }
+        client.pong_at = client.blocked_since.map(|_| client.out.len() as u32);
         write_frame(Opcode::Pong, payload, &mut client.out);
         self.answered(id);
         self.close_flooders();
@@ -279,8 +287,7 @@ impl Hub {
     }
 
     fn check_client(&mut self, id: ClientId, now: Now) {
-        let (stall_max, close_grace, heartbeat) =
-            (self.limits.stall_max, self.limits.close_grace, self.limits.heartbeat);
+        let Limits { stall_max, close_grace, heartbeat, idle_max, .. } = self.limits;
         let Some(client) = self.client(id) else { return };
         let mono = now.mono;
         let quiet = mono.since(client.last_sent);
@@ -291,6 +298,14 @@ impl Hub {
             Mode::Closing(_) | Mode::Closed => {}
             _ if client.blocked_since.is_some_and(|since| mono.since(since) > stall_max) => {
                 self.close(id, CloseCode::SlowConsumer, CloseCode::SlowConsumer.reason());
+            }
+            _ if client.subs.is_empty()
+                && idle_max > Nanos(0)
+                && mono.since(client.messages.full_at()) > idle_max =>
+            {
+                self.stats.idle_closed += 1;
+                let seconds = idle_max.0 / Nanos::SECOND.0;
+                self.close(id, CloseCode::PolicyViolation, &format!("no subscription for {seconds} s"));
             }
             Mode::Lagging => self.check_lag(id, now.wall),
             Mode::Live if client.heartbeats && quiet >= heartbeat => {
