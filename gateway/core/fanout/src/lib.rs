@@ -31,7 +31,7 @@ mod stats;
 mod stream;
 mod terms;
 
-pub use batch::{Batch, ChangeSpan, Entry, EntryData, FrameSpan, Item, Join};
+pub use batch::{Batch, ChangeSpan, Entry, EntryData, FrameSpan, Item, Join, Row};
 pub use bucket::{Allowance, Bucket};
 pub use client::ClientId;
 pub use histogram::{Histogram, LagAge, LagEntries, Latency, LatencyHistogram, Quantity, WriteMessages};
