@@ -6,6 +6,7 @@ mod delivery;
 mod inbound;
 mod keys;
 mod load;
+mod process;
 mod tiers;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use delivery::{ChannelConfig, DeliveryConfig};
 pub use inbound::{EchoConfig, InboundConfig};
 pub use load::{ConfigError, Overrides, load, print};
+pub use process::{DrainConfig, MemoryConfig};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -47,6 +49,10 @@ pub struct Config {
     pub inbound: InboundConfig,
     /// An echo for conformance tests.
     pub echo: EchoConfig,
+    /// Memory of the process.
+    pub memory: MemoryConfig,
+    /// How the gateway ends when it is asked to by SIGTERM.
+    pub drain: DrainConfig,
     /// Logs.
     pub log: LogConfig,
 }
@@ -362,6 +368,13 @@ impl Config {
         std::iter::once(self.delivery.bounds(tiers::DEFAULT)).chain(named).collect()
     }
 
+    /// Bounds of the delivery and of what clients send, as shards know them.
+    #[must_use]
+    pub fn shard_limits(&self) -> Limits {
+        let limits = self.inbound.over(self.limits.limits());
+        Limits { reconnect_max: Nanos::from_millis(self.drain.reconnect_ms), ..limits }
+    }
+
     fn tier_problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         if self.tiers.len() > tiers::TIERS_MAX {
@@ -416,6 +429,7 @@ impl Config {
         }));
         problems.extend(self.inbound.problems());
         problems.extend(self.echo.problems());
+        problems.extend(self.memory.problems());
         problems
     }
 }

@@ -28,6 +28,7 @@ use crate::clock::Clock;
 use crate::engine::EngineRequest;
 use crate::http::Place;
 use crate::lane::{EngineLane, ShardLane, ShardWaker, lane};
+use crate::memory::Budget;
 use crate::upstream::Upstream;
 pub use counts::ShardStats;
 use sockets::{ReadOutcome, Sockets, Stop};
@@ -66,7 +67,16 @@ pub enum ShardInput {
     Stats(oneshot::Sender<Box<ShardStats>>),
     /// An operator asks or orders something of the hub; the answer travels in the closure.
     Operate(Operation),
-    /// Close every client with this code, then end.
+    /// Close every client with this code, one after the other, then end.
+    Drain {
+        /// What they are closed with.
+        code: CloseCode,
+        /// Time for all of them.
+        window: Nanos,
+        /// Longest time between two of them.
+        each_max: Nanos,
+    },
+    /// Close every client with this code at once, then end.
     Stop(CloseCode),
 }
 
@@ -146,6 +156,8 @@ pub struct ShardSettings {
     pub read_limits: ReadLimits,
     /// Longest time from the first octet of a message to its last.
     pub message_max: Nanos,
+    /// Whether there is memory for more.
+    pub memory: Arc<Budget>,
     /// The gateway's, as clients see it.
     pub version: &'static str,
     /// Whether to ask for readiness again and again instead of sleeping.
@@ -329,6 +341,7 @@ impl Shard {
     /// Reads one client: whole messages go to the hub, violations close it.
     fn read(&mut self, id: ClientId) {
         let now = self.clock.now();
+        self.hub.set_tight(self.settings.memory.is_tight());
         let hub = &mut self.hub;
         let mut finished = false;
         let outcome = self.sockets.read(id, |mut input, reader| {
@@ -382,13 +395,21 @@ impl Shard {
                     operate(&mut Operated { hub: &mut self.hub, now, sockets: &self.sockets });
                     self.drain_outputs();
                 }
+                ShardInput::Drain { code, window, each_max } => {
+                    let window = self.hub.drain(code, window, each_max, self.clock.mono());
+                    self.end_after(window);
+                }
                 ShardInput::Stop(code) => {
                     self.hub.close_all(code);
-                    let grace = self.settings.limits.close_grace;
-                    self.stopping = Some(self.clock.mono() + grace);
+                    self.end_after(Nanos(0));
                 }
             }
         }
+    }
+
+    /// Ends at the latest a moment after the last client was closed.
+    fn end_after(&mut self, window: Nanos) {
+        self.stopping = Some(self.clock.mono() + window + self.settings.limits.close_grace);
     }
 
     /// The counts of this moment. Looks at no client, so it costs the same whatever there is.

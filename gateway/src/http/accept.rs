@@ -6,9 +6,10 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::task::Poll;
 use std::time::Duration;
 
 use fanout::{Allowance, Bucket};
@@ -57,10 +58,9 @@ impl<'a> Acceptor<'a> {
         self.refusals.count(Reason::Descriptors);
         if self.spare.take().is_some() {
             tracing::warn!(%error, "a connection was ended: there are no descriptors left");
-            // It may have gone already, and the next is not to be ended for want of what may be there by then.
-            if let Ok(Ok((caller, _))) = timeout(PAUSE, self.listener.accept()).await {
-                drop(caller);
-            }
+            // Looked for once and not waited for: the kernel says so too when nobody calls, and whoever calls later may be well.
+            let caller = poll_fn(|context| Poll::Ready(self.listener.poll_accept(context))).await;
+            drop(caller);
         }
         sleep(PAUSE).await;
         self.spare = spare();

@@ -22,6 +22,7 @@ use super::{Answer, HEAD_BYTES_MAX, Patience, answer, reference, serve_connectio
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::EngineHandle;
+use crate::memory::Budget;
 use crate::reference::Reference;
 use crate::shard::{NewConnection, ShardHandle, ShardInput};
 
@@ -45,6 +46,8 @@ const TURN_AWAY_PATIENCE: Duration = Duration::from_secs(1);
 pub struct PublicState {
     /// Settings in force.
     pub config: Config,
+    /// Whether there is memory for more.
+    pub memory: Arc<Budget>,
     /// Where clients go.
     pub shards: Vec<ShardHandle>,
     /// Where depth is asked.

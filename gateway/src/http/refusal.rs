@@ -23,11 +23,13 @@ pub enum Reason {
     Handshakes,
     /// There was no descriptor for it.
     Descriptors,
+    /// Memory is short.
+    Memory,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Full,
         Self::Malformed,
         Self::Origin,
@@ -36,6 +38,7 @@ impl Reason {
         Self::AddressHandshakes,
         Self::Handshakes,
         Self::Descriptors,
+        Self::Memory,
     ];
 
     /// The metric label.
@@ -50,6 +53,7 @@ impl Reason {
             Self::AddressHandshakes => "address_handshakes",
             Self::Handshakes => "handshakes",
             Self::Descriptors => "descriptors",
+            Self::Memory => "memory",
         }
     }
 }

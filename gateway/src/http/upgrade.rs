@@ -50,6 +50,10 @@ pub(super) fn answer_upgrade(
             let problem = "too many connections of this address";
             return refuse(&state, Reason::AddressFull, StatusCode::TOO_MANY_REQUESTS, problem);
         }
+        Err(Reason::Memory) => {
+            let problem = "memory is short, try again later";
+            return refuse(&state, Reason::Memory, StatusCode::SERVICE_UNAVAILABLE, problem);
+        }
         Err(reason) => {
             let problem = "too many connections, try again later";
             return refuse(&state, reason, StatusCode::SERVICE_UNAVAILABLE, problem);
@@ -86,6 +90,9 @@ fn purpose(request: &Request<Incoming>, from: IpAddr, state: &PublicState) -> Re
     if request.uri().path() == ECHO {
         let place = echo::Place::take(&state.echoes, state.config.echo.connections_max);
         return place.map(Purpose::Echo).ok_or(Reason::Full);
+    }
+    if state.memory.is_tight() {
+        return Err(Reason::Memory);
     }
     let ext = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "ext=1"));
     state.door.admit(from).map(|place| Purpose::Market { ext, place })

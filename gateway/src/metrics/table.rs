@@ -13,6 +13,7 @@ use super::{Counts, seconds};
 use crate::busy::LoopStats;
 use crate::feed::FeedLoss;
 use crate::http::Reason;
+use crate::logs::LOSSES;
 
 /// Every metric of the gateway; those of the process come from the library.
 pub const METRICS: &[Metric] = &[
@@ -52,6 +53,15 @@ pub const METRICS: &[Metric] = &[
     }),
     counter("gateway_limit_refusals_total", "Refusals and closes by the limit reached", &["limit"], |c| {
         wholes(limit_refusals(c))
+    }),
+    gauge("gateway_memory_budget_bytes", "Most resident memory that the process should use", &[], |c| {
+        whole(c.memory_budget)
+    }),
+    gauge("gateway_memory_tight", "1 while new work is refused because memory is short", &[], |c| {
+        whole(u64::from(c.memory_tight))
+    }),
+    counter("gateway_log_lines_lost_total", "Log lines that were not written", &["reason"], |c| {
+        wholes(LOSSES.into_iter().zip(c.log_lines_lost))
     }),
     counter("gateway_notices_total", "Notices encoded for clients", &["code"], |c| {
         wholes(NoticeCode::ALL.map(NoticeCode::name).into_iter().zip(c.shards.hub.notices))
@@ -261,7 +271,7 @@ fn per_thread(counts: &Counts, pick: fn(&ThreadTimes) -> u64) -> Vec<Series<f64>
 }
 
 /// Each limit by the setting that holds it.
-fn limit_refusals(c: &Counts) -> [(&'static str, u64); 19] {
+fn limit_refusals(c: &Counts) -> [(&'static str, u64); 20] {
     let refused = |reason: Reason| c.refusals[reason as usize];
     let closed = |code: CloseCode| {
         let index = CloseCode::ALL.iter().position(|&one| one == code);
@@ -276,6 +286,7 @@ fn limit_refusals(c: &Counts) -> [(&'static str, u64); 19] {
         ("handshakes_per_address_max", refused(Reason::AddressHandshakes)),
         ("handshakes_max", refused(Reason::Handshakes)),
         ("descriptors", refused(Reason::Descriptors)),
+        ("memory", refused(Reason::Memory) + hub.tight_refused),
         ("subscriptions_max", hub.subscriptions_refused),
         ("policies", hub.policies_refused),
         ("control_bytes_max", hub.floods),

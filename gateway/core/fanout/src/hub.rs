@@ -5,6 +5,7 @@
 
 mod audit;
 mod catch_up;
+mod drain;
 mod entries;
 mod gather;
 mod report;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 
 use model::{Channel, FeedStatus, Instrument, InstrumentId, InstrumentTable, Nanos, PairStatus, StreamId};
 use wire::close::CloseCode;
-use wire::reply::{Notice, NoticeCode};
+
 use wire::ws::{Opcode, write_close, write_frame};
 
 use crate::client::{Client, ClientId, Mode};
@@ -111,6 +112,10 @@ pub struct Hub {
     ring_bytes: usize,
     /// Errors answered so far, several per request where several symbols are wrong.
     refusals: u64,
+    /// The gateway ends: who is closed when.
+    drain: Option<drain::Drain>,
+    /// No new subscriptions are taken: memory is short.
+    tight: bool,
     /// Clients whose answers pile up. They are closed when the input at hand is done: who answers may still hold the numbers of
     /// their subscriptions, which a close ends.
     flooders: Vec<ClientId>,
@@ -163,6 +168,8 @@ impl Hub {
             stats: HubStats { tiers: vec![0; tiers_len], ..HubStats::default() },
             ring_bytes: 0,
             refusals: 0,
+            drain: None,
+            tight: false,
             flooders: Vec::new(),
             scratch: Scratch::default(),
         }
@@ -206,6 +213,11 @@ impl Hub {
         }
     }
 
+    /// Whether memory is short: then no new subscription is taken until it is not.
+    pub const fn set_tight(&mut self, tight: bool) {
+        self.tight = tight;
+    }
+
     /// The socket takes bytes again.
     pub fn handle_writable(&mut self, id: ClientId) {
         if let Some(client) = self.client(id)
@@ -247,15 +259,6 @@ impl Hub {
         }
     }
 
-    /// Closes every connection: the gateway stops. Who opted in is told before that, and when to come back.
-    pub fn close_all(&mut self, code: CloseCode) {
-        for index in 0..self.clients.len() {
-            let id = ClientId(index as u32);
-            self.notify(id, &Notice { text: Some(code.reason()), ..Notice::new(NoticeCode::Closing) });
-            self.close(id, code, code.reason());
-        }
-    }
-
     /// Answers a ping of the client. While its socket takes nothing, only the newest of its pings is answered, as RFC 6455 allows:
     /// who pings without reading does not pile up pongs.
     pub fn handle_ping(&mut self, id: ClientId, payload: &[u8]) {
@@ -283,6 +286,7 @@ impl Hub {
             self.check_client(ClientId(self.scan_at as u32), now);
         }
         self.leave_idle_streams(now.mono);
+        self.drain_on(now.mono);
         self.handle_timers(now.mono);
     }
 

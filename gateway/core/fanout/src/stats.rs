@@ -90,6 +90,8 @@ pub struct HubStats {
     pub requests_refused: u64,
     /// Subscriptions refused because a connection has enough of them.
     pub subscriptions_refused: u64,
+    /// Subscriptions refused because memory is short.
+    pub tight_refused: u64,
     /// Policies refused because the operator does not allow them.
     pub policies_refused: u64,
     /// Connections closed because their answers were not read.
@@ -163,7 +165,7 @@ impl HubStats {
     }
 
     /// The single numbers, of which those of all shards are added up.
-    const fn sums(&mut self) -> [&mut u64; 25] {
+    const fn sums(&mut self) -> [&mut u64; 26] {
         [
             &mut self.clients,
             &mut self.lagging,
@@ -176,6 +178,7 @@ impl HubStats {
             &mut self.requests_refused,
             &mut self.subscriptions_refused,
             &mut self.policies_refused,
+            &mut self.tight_refused,
             &mut self.floods,
             &mut self.message_floods,
             &mut self.requests_limited,
@@ -256,7 +259,7 @@ mod tests {
         sum.add(&one);
         assert_eq!(sum, one, "nothing is left out");
         sum.add(&one);
-        assert_eq!((sum.clients, sum.conservation_breaches), (2, 50));
+        assert_eq!((sum.clients, sum.conservation_breaches), (2, 52));
         assert_eq!((sum.closes[0], sum.notices[0], sum.resumed[1], sum.tiers[1]), (6, 8, 10, 4));
         assert_eq!((sum.channels[1].pending, sum.channels[2].subscriptions[0]), (14, 16));
         assert_eq!(sum.lag_entries.count(), 2);

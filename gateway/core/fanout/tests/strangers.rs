@@ -121,3 +121,38 @@ fn who_is_idle_is_closed_and_who_pings_is_not() {
         assert_eq!(hub.is_heard(idle, at(0)), closed == 0);
     }
 }
+
+#[test]
+fn a_drain_closes_evenly_whoever_is_left() {
+    const CLIENTS: u64 = 1_000;
+    let limits = Limits { reconnect_max: Nanos::from_secs(10), ..Limits::default() };
+    let (mut hub, _) = hub(limits);
+    for number in 1..CLIENTS {
+        hub.handle_connect(number + 1, false, at(0));
+    }
+    let mut socket = Socket { room: usize::MAX, ..Socket::default() };
+    hub.sweep(usize::MAX, &mut socket);
+    let window = Nanos::from_secs(60);
+    let code = wire::close::CloseCode::ServiceRestart;
+    assert_eq!(hub.drain(code, window, Nanos::from_secs(1), at(0).mono), window);
+    let closed = |hub: &Hub| hub.stats().closes.iter().sum::<u64>();
+    let mut before = 0;
+    for second in 1..=60 {
+        for tick in 0..20 {
+            hub.handle_timeout(at(second * 1_000 - 950 + 50 * tick));
+        }
+        if second == 10 {
+            // Some leave by themselves.
+            (600..700).for_each(|index| hub.handle_disconnect(ClientId(index)));
+        }
+        let now = closed(&hub);
+        assert!(now - before <= 2 * CLIENTS / 60, "{} in second {second}", now - before);
+        before = now;
+    }
+    assert_eq!(closed(&hub), CLIENTS - 100);
+    // A few need no window.
+    let (mut few, _) = self::hub(Limits::default());
+    assert_eq!(few.drain(code, window, Nanos::from_millis(10), at(0).mono), Nanos::from_millis(10));
+    few.handle_timeout(at(10));
+    assert_eq!(closed(&few), 1);
+}

@@ -222,12 +222,16 @@ impl Hub {
         params: &Params,
         asked: Asked,
     ) -> Result<(), String> {
-        let subscriptions_max = self.limits.subscriptions_max;
+        let (subscriptions_max, tight) = (self.limits.subscriptions_max, self.tight);
         let terms = self.tier(id).grant(key.channel(), &params.delivery);
         let resume = params.resume.as_ref().and_then(|resume| resume.point(self.symbol(key)));
         let Some(client) = self.client(id) else { return Ok(()) };
         if client.subs.iter().any(|sub| is_same_subscription(sub.stream.into(), key)) {
             return Err(Refusal::AlreadySubscribed.to_string());
+        }
+        if tight {
+            self.stats.tight_refused += 1;
+            return Err("Memory is short here, try again later".to_owned());
         }
         if client.subs.len() >= subscriptions_max {
             self.stats.subscriptions_refused += 1;
