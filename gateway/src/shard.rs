@@ -26,10 +26,12 @@ use wire::ws::{FrameReader, Message, ReadLimits};
 use crate::busy::LoopWatch;
 use crate::clock::Clock;
 use crate::engine::EngineRequest;
+use crate::http::Place;
 use crate::lane::{EngineLane, ShardLane, ShardWaker, lane};
+use crate::memory::Budget;
 use crate::upstream::Upstream;
 pub use counts::ShardStats;
-use sockets::{ReadOutcome, Sockets};
+use sockets::{ReadOutcome, Sockets, Stop};
 
 /// The waker's token; clients have the number of their [`ClientId`].
 const WAKER: Token = Token(usize::MAX);
@@ -70,7 +72,16 @@ pub enum ShardInput {
     Stats(oneshot::Sender<Box<ShardStats>>),
     /// An operator asks or orders something of the hub; the answer travels in the closure.
     Operate(Operation),
-    /// Close every client with this code, then end.
+    /// Close every client with this code, one after the other, then end.
+    Drain {
+        /// What they are closed with.
+        code: CloseCode,
+        /// Time for all of them.
+        window: Nanos,
+        /// Longest time between two of them.
+        each_max: Nanos,
+    },
+    /// Close every client with this code at once, then end.
     Stop(CloseCode),
 }
 
@@ -112,6 +123,8 @@ pub struct NewConnection {
     pub ext: bool,
     /// Number on the wire.
     pub connection_id: u64,
+    /// Its place among the clients.
+    pub place: Place,
 }
 
 /// What the rest of the gateway holds of a shard.
@@ -146,6 +159,10 @@ pub struct ShardSettings {
     pub tiers: Vec<TierBounds>,
     /// Bounds of what clients send.
     pub read_limits: ReadLimits,
+    /// Longest time from the first octet of a message to its last.
+    pub message_max: Nanos,
+    /// Whether there is memory for more.
+    pub memory: Arc<Budget>,
     /// The gateway's, as clients see it.
     pub version: &'static str,
     /// Whether to ask for readiness again and again instead of sleeping.
@@ -280,6 +297,7 @@ impl Shard {
             self.next_tick = self.clock.mono() + Nanos(u64::try_from(TICK.as_nanos()).unwrap_or(0));
             self.sockets.handle_tick();
             self.hub.handle_timeout(self.clock.now());
+            self.close_overdue();
             self.drain_outputs();
         }
         if !self.is_busy() && self.clock.mono() >= self.next_audit {
@@ -332,11 +350,19 @@ impl Shard {
     /// Reads one client: whole messages go to the hub, violations close it.
     fn read(&mut self, id: ClientId) {
         let now = self.clock.now();
+        self.hub.set_tight(self.settings.memory.is_tight());
         let hub = &mut self.hub;
+        let mut finished = false;
         let outcome = self.sockets.read(id, |mut input, reader| {
-            while let Some(message) = reader.next(&mut input)? {
+            while let Some(message) = reader.next(&mut input).map_err(Stop::Violation)? {
+                if !hub.is_heard(id, now) {
+                    return Err(Stop::Closed);
+                }
                 match message {
-                    Message::Text(payload) | Message::Binary(payload) => hub.handle_message(id, payload, now),
+                    Message::Text(payload) | Message::Binary(payload) => {
+                        finished = true;
+                        hub.handle_message(id, payload, now);
+                    }
                     Message::Ping(payload) => hub.handle_ping(id, payload),
                     Message::Pong(_) => {}
                     Message::Close { code, .. } => hub.handle_close(id, code),
@@ -345,15 +371,26 @@ impl Shard {
             Ok(())
         });
         match outcome {
-            ReadOutcome::Idle => {}
+            ReadOutcome::Idle | ReadOutcome::Stopped(Stop::Closed) => {}
             ReadOutcome::Gone => self.disconnect(id),
-            ReadOutcome::Violation(violation) => {
+            ReadOutcome::Stopped(Stop::Violation(violation)) => {
                 self.counts.count_violation(&violation);
                 let code = violation.close_code();
                 self.hub.close(id, code, &violation.to_string());
             }
         }
+        self.sockets.note_midway(id, finished, now.mono);
         self.drain_outputs();
+    }
+
+    /// Closes who has begun a message and does not go on with it.
+    fn close_overdue(&mut self) {
+        let patience = self.settings.message_max;
+        while let Some(id) = self.sockets.take_overdue(self.clock.mono() - patience) {
+            self.counts.messages_overdue += 1;
+            let reason = format!("a message took more than {} ms", patience.0 / Nanos::MILLI.0);
+            self.hub.close(id, CloseCode::PolicyViolation, &reason);
+        }
     }
 
     fn take_inputs(&mut self) {
@@ -367,13 +404,21 @@ impl Shard {
                     operate(&mut Operated { hub: &mut self.hub, now, sockets: &self.sockets });
                     self.drain_outputs();
                 }
+                ShardInput::Drain { code, window, each_max } => {
+                    let window = self.hub.drain(code, window, each_max, self.clock.mono());
+                    self.end_after(window);
+                }
                 ShardInput::Stop(code) => {
                     self.hub.close_all(code);
-                    let grace = self.settings.limits.close_grace;
-                    self.stopping = Some(self.clock.mono() + grace);
+                    self.end_after(Nanos(0));
                 }
             }
         }
+    }
+
+    /// Ends at the latest a moment after the last client was closed.
+    fn end_after(&mut self, window: Nanos) {
+        self.stopping = Some(self.clock.mono() + window + self.settings.limits.close_grace);
     }
 
     /// The counts of this moment. Looks at no client, so it costs the same whatever there is.
@@ -403,10 +448,10 @@ impl Shard {
     }
 
     fn connect(&mut self, connection: NewConnection) {
-        let NewConnection { stream, leftover, ext, connection_id } = connection;
+        let NewConnection { stream, leftover, ext, connection_id, place } = connection;
         let id = self.hub.handle_connect(connection_id, ext, self.clock.now());
         let reader = FrameReader::new(self.settings.read_limits);
-        if let Err(error) = self.sockets.insert(id, stream, reader, leftover) {
+        if let Err(error) = self.sockets.insert(id, stream, reader, leftover, place) {
             tracing::warn!(%error, "a socket cannot be watched");
             self.disconnect(id);
         }

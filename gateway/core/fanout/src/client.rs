@@ -4,6 +4,7 @@ use model::{Channel, Epoch, Nanos, Sequence, StreamId};
 use wire::close::CloseCode;
 use wire::reply::Terms;
 
+use crate::bucket::Bucket;
 use crate::limits::Limits;
 use crate::planted::{self, Bug};
 use crate::terms::Rate;
@@ -141,6 +142,12 @@ pub(crate) struct Client {
     pub(crate) has_due: bool,
     /// Index of its tier.
     pub(crate) tier: u8,
+    /// What it may send; full not before it last sent something.
+    pub(crate) messages: Bucket,
+    /// What it may ask.
+    pub(crate) requests: Bucket,
+    /// Where in `out` the pong begins that was added since the socket is blocked.
+    pub(crate) pong_at: Option<u32>,
     /// When it connected (monotonic).
     pub(crate) connected: Nanos,
     /// Number on the wire, below 2^53.
@@ -182,6 +189,9 @@ impl Client {
             has_unsynced: false,
             has_due: false,
             tier: 0,
+            messages: Bucket::new(now),
+            requests: Bucket::new(now),
+            pong_at: None,
             connected: now,
             connection_id,
         }

@@ -5,6 +5,7 @@
 
 mod audit;
 mod catch_up;
+mod drain;
 mod entries;
 mod gather;
 mod overrun;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 
 use model::{Channel, FeedStatus, Instrument, InstrumentId, InstrumentTable, Nanos, PairStatus, StreamId};
 use wire::close::CloseCode;
-use wire::reply::{Notice, NoticeCode};
+
 use wire::ws::{Opcode, write_close, write_frame};
 
 use crate::client::{Client, ClientId, Mode};
@@ -115,6 +116,10 @@ pub struct Hub {
     ring_bytes: usize,
     /// Errors answered so far, several per request where several symbols are wrong.
     refusals: u64,
+    /// The gateway ends: who is closed when.
+    drain: Option<drain::Drain>,
+    /// No new subscriptions are taken: memory is short.
+    tight: bool,
     /// Clients whose answers pile up. They are closed when the input at hand is done: who answers may still hold the numbers of
     /// their subscriptions, which a close ends.
     flooders: Vec<ClientId>,
@@ -169,6 +174,8 @@ impl Hub {
             late: 0,
             ring_bytes: 0,
             refusals: 0,
+            drain: None,
+            tight: false,
             flooders: Vec::new(),
             scratch: Scratch::default(),
         }
@@ -212,11 +219,17 @@ impl Hub {
         }
     }
 
+    /// Whether memory is short: then no new subscription is taken until it is not.
+    pub const fn set_tight(&mut self, tight: bool) {
+        self.tight = tight;
+    }
+
     /// The socket takes bytes again.
     pub fn handle_writable(&mut self, id: ClientId) {
         if let Some(client) = self.client(id)
             && client.blocked_since.take().is_some()
         {
+            client.pong_at = None;
             self.make_dirty(id);
         }
     }
@@ -252,21 +265,19 @@ impl Hub {
         }
     }
 
-    /// Closes every connection: the gateway stops. Who opted in is told before that, and when to come back.
-    pub fn close_all(&mut self, code: CloseCode) {
-        for index in 0..self.clients.len() {
-            let id = ClientId(index as u32);
-            self.notify(id, &Notice { text: Some(code.reason()), ..Notice::new(NoticeCode::Closing) });
-            self.close(id, code, code.reason());
-        }
-    }
-
-    /// Answers a ping of the client. A pong replaces nothing and is never dropped; too many at once end the connection.
+    /// Answers a ping of the client. While its socket takes nothing, only the newest of its pings is answered, as RFC 6455 allows:
+    /// who pings without reading does not pile up pongs.
     pub fn handle_ping(&mut self, id: ClientId, payload: &[u8]) {
         let Some(client) = self.client(id) else { return };
         if matches!(client.mode, Mode::Closing(_) | Mode::Closed) {
             return;
         }
+        if let Some(at) = client.pong_at.map(|at| at as usize) {
+            // A pong has a header of two octets, the second of which is its length.
+            let len = usize::from(client.out[at + 1]);
+            client.out.drain(at..at + 2 + len);
+        }
+        client.pong_at = client.blocked_since.map(|_| client.out.len() as u32);
         write_frame(Opcode::Pong, payload, &mut client.out);
         self.answered(id);
         self.close_flooders();
@@ -281,12 +292,12 @@ impl Hub {
             self.check_client(ClientId(self.scan_at as u32), now);
         }
         self.leave_idle_streams(now.mono);
+        self.drain_on(now.mono);
         self.handle_timers(now.mono);
     }
 
     fn check_client(&mut self, id: ClientId, now: Now) {
-        let (stall_max, close_grace, heartbeat) =
-            (self.limits.stall_max, self.limits.close_grace, self.limits.heartbeat);
+        let Limits { stall_max, close_grace, heartbeat, idle_max, .. } = self.limits;
         let Some(client) = self.client(id) else { return };
         let mono = now.mono;
         let quiet = mono.since(client.last_sent);
@@ -298,6 +309,14 @@ impl Hub {
             }
             _ if client.blocked_since.is_some_and(|since| mono.since(since) > stall_max) => {
                 self.close(id, CloseCode::SlowConsumer, CloseCode::SlowConsumer.reason());
+            }
+            _ if client.subs.is_empty()
+                && idle_max > Nanos(0)
+                && mono.since(client.messages.full_at()) > idle_max =>
+            {
+                self.stats.idle_closed += 1;
+                let seconds = idle_max.0 / Nanos::SECOND.0;
+                self.close(id, CloseCode::PolicyViolation, &format!("no subscription for {seconds} s"));
             }
             Mode::Lagging => self.check_lag(id, now.wall),
             Mode::Live if client.heartbeats && quiet >= heartbeat => {

@@ -1,6 +1,9 @@
 //! Every bound of the delivery, and how they depend on each other.
 
 use model::Nanos;
+use wire::request::RequestLimits;
+
+use crate::bucket::Allowance;
 
 /// Bounds of one shard. Sizes are per shard unless they say otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +48,19 @@ pub struct Limits {
     pub linger: Nanos,
     /// How long a client has to take its close frame and to answer it. Default 2 s.
     pub close_grace: Nanos,
+    /// When the gateway ends, its clients are told to come back after up to this long, each after another delay, so that they do not
+    /// come all at once; 0 tells nothing. Default 0.
+    pub reconnect_max: Nanos,
+    /// Messages that a client may send, pings and pongs too; beyond it the client is closed with 1008. Default no limit.
+    pub messages: Allowance,
+    /// Requests that a client may make. Beyond it they are answered with an error, and who owes as many as a burst is closed with
+    /// 1008. Default no limit.
+    pub requests: Allowance,
+    /// How long a client may be connected without a subscription and a message before it is closed with 1008; 0 is for ever.
+    /// Default 0.
+    pub idle_max: Nanos,
+    /// What a single request may be.
+    pub request: RequestLimits,
 }
 
 impl Default for Limits {
@@ -66,6 +82,11 @@ impl Default for Limits {
             heartbeat: Nanos::SECOND,
             linger: Nanos::from_secs(60),
             close_grace: Nanos::from_secs(2),
+            reconnect_max: Nanos(0),
+            messages: Allowance::default(),
+            requests: Allowance::default(),
+            idle_max: Nanos(0),
+            request: RequestLimits::default(),
         }
     }
 }
