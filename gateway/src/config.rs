@@ -3,8 +3,10 @@
 //! The doc comment of each field is what `docs/settings.md` shows. The types stop at `app.rs`.
 
 mod delivery;
+mod inbound;
 mod keys;
 mod load;
+mod process;
 mod tiers;
 
 use std::collections::BTreeMap;
@@ -18,7 +20,9 @@ use model::Nanos;
 use serde::{Deserialize, Serialize};
 
 pub use delivery::{ChannelConfig, DeliveryConfig};
+pub use inbound::{EchoConfig, InboundConfig};
 pub use load::{ConfigError, Overrides, load, print};
+pub use process::{DrainConfig, MemoryConfig};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -43,6 +47,12 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Bounds of what clients send.
     pub inbound: InboundConfig,
+    /// An echo for conformance tests.
+    pub echo: EchoConfig,
+    /// Memory of the process.
+    pub memory: MemoryConfig,
+    /// How the gateway ends when it is asked to by SIGTERM.
+    pub drain: DrainConfig,
     /// Logs.
     pub log: LogConfig,
 }
@@ -58,6 +68,14 @@ pub struct PublicConfig {
     /// Bytes that the kernel holds unsent before it stops to call a socket writable; 0 leaves it to the kernel. Lower is fresher
     /// data for slow clients at the price of more writes.
     pub notsent_lowat_bytes: u32,
+    /// Milliseconds of silence after which the kernel asks a peer for a sign of life, and between three such questions. Whole seconds.
+    pub keepalive_ms: u64,
+    /// Milliseconds that sent bytes may stay unacknowledged by a peer's kernel before the connection counts as dead; at least twice
+    /// `limits.stall_ms` in any case.
+    pub user_timeout_ms: u64,
+    /// Origins of web pages that may connect, such as `https://trade.example`, exactly as browsers send them. Programs send none and
+    /// may always connect, and so may the gateway's own page at an IP address or at `localhost`; any other page is refused with 403.
+    pub origins: Vec<String>,
 }
 
 impl Default for PublicConfig {
@@ -66,6 +84,9 @@ impl Default for PublicConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             send_buffer_bytes: 64 << 10,
             notsent_lowat_bytes: 0,
+            keepalive_ms: 20_000,
+            user_timeout_ms: 60_000,
+            origins: Vec::new(),
         }
     }
 }
@@ -313,26 +334,6 @@ impl LimitsConfig {
     }
 }
 
-/// Bounds of what clients send.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct InboundConfig {
-    /// Most bytes of one message; beyond it the client is closed with 1009.
-    pub message_bytes_max: usize,
-    /// Most fragments of one message; beyond it the client is closed with 1008.
-    pub fragments_max: u32,
-    /// Milliseconds for the opening request.
-    pub handshake_ms: u64,
-    /// Connections in all.
-    pub connections_max: usize,
-}
-
-impl Default for InboundConfig {
-    fn default() -> Self {
-        Self { message_bytes_max: 64 << 10, fragments_max: 64, handshake_ms: 10_000, connections_max: 20_000 }
-    }
-}
-
 /// Logs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -367,6 +368,13 @@ impl Config {
         std::iter::once(self.delivery.bounds(tiers::DEFAULT)).chain(named).collect()
     }
 
+    /// Bounds of the delivery and of what clients send, as shards know them.
+    #[must_use]
+    pub fn shard_limits(&self) -> Limits {
+        let limits = self.inbound.over(self.limits.limits());
+        Limits { reconnect_max: Nanos::from_millis(self.drain.reconnect_ms), ..limits }
+    }
+
     fn tier_problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         if self.tiers.len() > tiers::TIERS_MAX {
@@ -395,6 +403,8 @@ impl Config {
         };
         let same = self.public.listen == self.admin.listen && self.public.listen.port() != 0;
         require(!same, "admin.listen must not be public.listen: metrics are not for clients");
+        require(self.public.keepalive_ms >= 1_000, "public.keepalive_ms must be at least 1000");
+        require(self.public.user_timeout_ms >= 1_000, "public.user_timeout_ms must be at least 1000");
         require(self.public.send_buffer_bytes >= 4_096, "public.send_buffer_bytes must be at least 4096");
         require(
             self.feed.silence_ms >= 300,
@@ -414,10 +424,12 @@ impl Config {
         let one = self.threads.layout != Layout::Single || self.shards.count <= 1;
         require(one, "shards.count must be 0 or 1 with threads.layout single");
         require(self.shards.count <= 64, "shards.count must be at most 64");
-        require(self.inbound.message_bytes_max >= 1_024, "inbound.message_bytes_max must be at least 1024");
-        require(self.inbound.fragments_max >= 1, "inbound.fragments_max must be at least 1");
-        require(self.inbound.handshake_ms >= 100, "inbound.handshake_ms must be at least 100");
-        require(self.inbound.connections_max >= 1, "inbound.connections_max must be at least 1");
+        problems.extend(self.public.origins.iter().filter_map(|origin| {
+            crate::http::origin::problem(origin).map(|problem| format!("public.origins: {origin}: {problem}"))
+        }));
+        problems.extend(self.inbound.problems());
+        problems.extend(self.echo.problems());
+        problems.extend(self.memory.problems());
         problems
     }
 }

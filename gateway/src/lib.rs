@@ -12,6 +12,8 @@ pub mod explain;
 pub mod feed;
 pub mod http;
 pub mod lane;
+pub mod logs;
+pub mod memory;
 pub mod metrics;
 pub mod reference;
 pub mod shard;

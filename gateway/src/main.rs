@@ -7,12 +7,11 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use gateway::app::App;
-use gateway::config::{self, Config, LogFormat, Overrides};
-use gateway::{explain, tail, top};
+use gateway::config::{self, Config, Overrides};
+use gateway::{explain, logs, tail, top};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use toml::Value;
-use tracing_subscriber::EnvFilter;
 
 /// Exit code for settings that cannot be used, as in sysexits.h.
 const EXIT_CONFIG: u8 = 78;
@@ -118,10 +117,19 @@ fn complain(error: &dyn std::error::Error) {
 }
 
 fn run(config: Config) -> ExitCode {
-    if let Err(error) = start_logs(&config) {
-        complain(&*error);
-        return ExitCode::from(EXIT_CONFIG);
-    }
+    let logs = match logs::start(&config.log) {
+        Ok(logs) => logs,
+        Err(error) => {
+            complain(&*error);
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    let code = serve(config);
+    logs.flush();
+    code
+}
+
+fn serve(config: Config) -> ExitCode {
     // Before anything listens, so that no signal is missed.
     let mut signals = match Signals::new([SIGINT, SIGTERM]) {
         Ok(signals) => signals,
@@ -134,10 +142,14 @@ fn run(config: Config) -> ExitCode {
     match App::start(config) {
         Ok(app) => {
             greet(&app, &feed);
-            if let Some(signal) = signals.forever().next() {
-                tracing::info!(signal, "stopping");
+            let signal = signals.forever().next();
+            tracing::info!(signal, "stopping");
+            if signal == Some(SIGTERM) {
+                // A second signal ends the patience.
+                app.drain(|| signals.pending().next().is_some());
+            } else {
+                app.stop();
             }
-            app.stop();
             tracing::info!("stopped");
             ExitCode::SUCCESS
         }
@@ -159,15 +171,4 @@ fn greet(app: &App, feed: &str) {
          feed        {feed}\n\nCtrl-C ends it.\n"
     ));
     tracing::info!(%public, %admin, feed, version = gateway::VERSION, "started");
-}
-
-fn start_logs(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let filter = EnvFilter::try_new(&config.log.level)
-        .map_err(|error| format!("log.level = {}: {error}", config.log.level))?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    match config.log.format {
-        LogFormat::Json => logs.json().try_init()?,
-        LogFormat::Text => logs.with_ansi(false).try_init()?,
-    }
-    Ok(())
 }

@@ -4,8 +4,8 @@
 # quick: formatting, lints, every test that cargo runs (unit, table, golden, property, simulation, whole gateway), and the inputs of
 # the fuzzer that are kept.
 # Without it, also: documentation, the release build, ten thousand simulated worlds, the bugs planted to be found in them, the core
-# under a fuzzer for a minute per target, the README's own commands, real third-party clients, the page in a browser, dashboards and
-# rules against a real Prometheus, the files of deploy with an image built from them, a load run, and a small bench. What a step needs
+# under a fuzzer for a minute per target, the Autobahn cases against the framing, the README's own commands, real third-party clients,
+# the page in a browser, dashboards and rules against a real Prometheus, the files of deploy with an image built from them, a load run, and a small bench. What a step needs
 # it installs itself (target/test-env, apt-get for a browser, an interpreter or a tool); a step that cannot run fails. Ends with the
 # number of steps passed and failed.
 set -uo pipefail
@@ -62,6 +62,7 @@ full() {
   step worlds target/release/sim --seeds 10000
   step planted cargo test --release -p sim --features planted --test planted --quiet -- --nocapture
   step fuzz gateway/tests/fuzz.sh
+  step autobahn gateway/tests/autobahn.sh
   step clients gateway/tests/clients/run.sh
   step page gateway/tests/page/run.sh
   step readme gateway/tests/readme.sh

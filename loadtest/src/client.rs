@@ -317,10 +317,12 @@ impl Client {
             return;
         }
         let (Some(link), Some(verifier)) = (&mut self.link, &mut self.verifier) else { return };
-        let (now, desk) = (time::now(), &mut *env.desk);
-        let mut lost = None;
+        let desk = &mut *env.desk;
+        // The receipt is when the read returned, for everything that it brought.
+        let (mut received_at, mut lost) = (None, None);
         let mut pongs: Vec<Vec<u8>> = Vec::new();
         let came = link.read(env.buffer, allowed, |incoming| {
+            let now = *received_at.get_or_insert_with(time::now);
             match incoming {
                 Incoming::Text(text) => verifier.handle_text(text, now, desk),
                 Incoming::Binary(payload) => verifier.handle_binary(payload, now, &mut desk.tally),

@@ -153,6 +153,8 @@ pub(crate) struct Cpu {
     /// Of one core, within the window.
     pub(crate) process_percent: f64,
     pub(crate) busiest_thread_percent: f64,
+    /// Of the window, how long a thread was ready to run and another ran; the most of any.
+    pub(crate) waiting_percent: f64,
     pub(crate) messages_per_cpu_s: Option<f64>,
     /// The generator, not the gateway, may be the limit.
     pub(crate) saturated: bool,

@@ -1,5 +1,6 @@
 //! The sockets of a shard: reading into one shared buffer, writing without waiting.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream as StdTcpStream};
 
@@ -10,6 +11,7 @@ use model::Nanos;
 use wire::ws::{FrameReader, Violation};
 
 use crate::clock::Clock;
+use crate::http::Place;
 
 /// Most bytes of one read.
 const READ_BYTES: usize = 64 << 10;
@@ -23,13 +25,23 @@ pub(super) enum ReadOutcome {
     Idle,
     /// The peer has gone.
     Gone,
-    /// The client broke the framing rules.
+    /// Nothing more is read of it.
+    Stopped(Stop),
+}
+
+/// Why a client is not read any more.
+pub(super) enum Stop {
+    /// It broke the framing rules.
     Violation(Violation),
+    /// The hub has closed it.
+    Closed,
 }
 
 struct Socket {
     stream: TcpStream,
     reader: FrameReader,
+    /// Given back with the socket.
+    _place: Place,
     /// After a violation or a close nothing is parsed any more; the rest is read and thrown away.
     deaf: bool,
 }
@@ -50,6 +62,8 @@ pub(super) struct Sockets {
     wall_offset: Nanos,
     /// Bytes read so far.
     read_bytes: u64,
+    /// Clients that have begun a message and not finished it, and since when (monotonic).
+    midway: BTreeMap<ClientId, Nanos>,
 }
 
 impl Sockets {
@@ -64,6 +78,7 @@ impl Sockets {
             buffer: vec![0; READ_BYTES],
             wall_offset: wall_offset(clock),
             read_bytes: 0,
+            midway: BTreeMap::new(),
         }
     }
 
@@ -92,6 +107,7 @@ impl Sockets {
         stream: StdTcpStream,
         reader: FrameReader,
         leftover: Vec<u8>,
+        place: Place,
     ) -> io::Result<()> {
         let mut stream = TcpStream::from_std(stream);
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -99,7 +115,7 @@ impl Sockets {
         if self.sockets.len() <= id.0 as usize {
             self.sockets.resize_with(id.0 as usize + 1, || None);
         }
-        self.sockets[id.0 as usize] = Some(Socket { stream, reader, deaf: false });
+        self.sockets[id.0 as usize] = Some(Socket { stream, reader, _place: place, deaf: false });
         self.count += 1;
         if !leftover.is_empty() {
             self.leftovers.push((id, leftover));
@@ -120,14 +136,14 @@ impl Sockets {
     pub(super) fn read(
         &mut self,
         id: ClientId,
-        mut handle: impl FnMut(&mut [u8], &mut FrameReader) -> Result<(), Violation>,
+        mut handle: impl FnMut(&mut [u8], &mut FrameReader) -> Result<(), Stop>,
     ) -> ReadOutcome {
         let Some(Some(socket)) = self.sockets.get_mut(id.0 as usize) else { return ReadOutcome::Idle };
         if let Some(index) = self.leftovers.iter().position(|(client, _)| *client == id) {
             let (_, mut bytes) = self.leftovers.swap_remove(index);
-            if let Err(violation) = handle(&mut bytes, &mut socket.reader) {
+            if let Err(stop) = handle(&mut bytes, &mut socket.reader) {
                 socket.deaf = true;
-                return ReadOutcome::Violation(violation);
+                return ReadOutcome::Stopped(stop);
             }
         }
         for _ in 0..READS_PER_TURN {
@@ -137,11 +153,11 @@ impl Sockets {
                 Ok(0) => return ReadOutcome::Gone,
                 Ok(_) if socket.deaf => {}
                 Ok(len) => {
-                    if let Err(violation) = handle(&mut self.buffer[..len], &mut socket.reader) {
+                    if let Err(stop) = handle(&mut self.buffer[..len], &mut socket.reader) {
                         socket.deaf = true;
                         // More may lie in the socket; the edge was used up by this read.
                         self.unread.push(id);
-                        return ReadOutcome::Violation(violation);
+                        return ReadOutcome::Stopped(stop);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return ReadOutcome::Idle,
@@ -151,6 +167,31 @@ impl Sockets {
         }
         self.unread.push(id);
         ReadOutcome::Idle
+    }
+
+    /// Notes whether a client that was read is in the middle of a message; `finished` when another one was finished before it.
+    pub(super) fn note_midway(&mut self, id: ClientId, finished: bool, now: Nanos) {
+        let is_midway = self
+            .sockets
+            .get(id.0 as usize)
+            .and_then(Option::as_ref)
+            .is_some_and(|socket| !socket.deaf && socket.reader.is_midway());
+        if !is_midway {
+            if !self.midway.is_empty() {
+                self.midway.remove(&id);
+            }
+        } else if finished {
+            self.midway.insert(id, now);
+        } else {
+            self.midway.entry(id).or_insert(now);
+        }
+    }
+
+    /// A client that has begun a message before `then` and not finished it; each is told once.
+    pub(super) fn take_overdue(&mut self, then: Nanos) -> Option<ClientId> {
+        let id = self.midway.iter().find(|(_, since)| **since < then).map(|(id, _)| *id)?;
+        self.midway.remove(&id);
+        Some(id)
     }
 
     /// Ends the writing half; the peer sees the end after everything that was written.
@@ -171,6 +212,7 @@ impl Sockets {
         let _ = self.registry.deregister(&mut socket.stream);
         self.leftovers.retain(|(client, _)| *client != id);
         self.unread.retain(|&client| client != id);
+        self.midway.remove(&id);
         self.count -= 1;
         true
     }

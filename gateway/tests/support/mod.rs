@@ -17,6 +17,7 @@ pub mod gateway;
 pub mod http;
 pub mod nomad;
 pub mod reference;
+pub mod running;
 pub mod scene;
 pub mod script;
 pub mod socket;

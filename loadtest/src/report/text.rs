@@ -65,7 +65,7 @@ impl Report {
             for group in &self.groups {
                 writeln!(
                     f,
-                    "  {:<10}{} x {}, {}",
+                    "  {:<14}{} x {}, {}",
                     group.name,
                     group.clients,
                     group.what(),

@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod bucket;
 mod client;
 mod histogram;
 mod hub;
@@ -31,6 +32,7 @@ mod stream;
 mod terms;
 
 pub use batch::{Batch, ChangeSpan, Entry, EntryData, FrameSpan, Item, Join, Row};
+pub use bucket::{Allowance, Bucket};
 pub use client::ClientId;
 pub use histogram::{Histogram, LagAge, LagEntries, Latency, LatencyHistogram, Quantity, WriteMessages};
 pub use hub::{ClientReport, Hub, Now, Output, Sink, StreamReport, SubscriptionReport, Written};
