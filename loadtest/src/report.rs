@@ -4,6 +4,7 @@
 //! Never measures. Filled by [`crate::run`], printed by `main`.
 
 pub(crate) mod html;
+mod machine;
 mod measured;
 mod plot;
 mod text;
@@ -17,6 +18,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
+use machine::Machine;
 pub(crate) use measured::Measured;
 
 /// Nothing was wrong.
@@ -42,6 +44,7 @@ pub(crate) struct Report {
     pub(crate) clean: bool,
     pub(crate) exit_code: u8,
     pub(crate) settings: SettingsShown,
+    pub(crate) machine: Machine,
     pub(crate) clients: Clients,
     pub(crate) ramp_s: f64,
     pub(crate) duration_s: f64,

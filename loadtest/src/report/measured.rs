@@ -4,7 +4,7 @@
 
 use super::{
     Clients, Close, Cpu, EXIT_BREACHED, EXIT_CLEAN, EXIT_UNUSABLE, EXIT_VIOLATED, GatewayShown, GroupShown,
-    Latency, Report, SettingsShown, TimelineShown, Violations, curve, ratio,
+    Latency, Machine, Report, SettingsShown, TimelineShown, Violations, curve, ratio,
 };
 use crate::conserve::{Comparison, Conservation};
 use crate::plan::{Admin, Plan};
@@ -141,6 +141,7 @@ impl Measured {
             clean: self.tally.violations.total() == 0,
             exit_code: EXIT_CLEAN,
             settings: SettingsShown::of(&plan),
+            machine: Machine::here(),
             ramp_s: self.ramp.as_secs_f64(),
             duration_s: self.window.as_secs_f64(),
             messages: counts.messages,

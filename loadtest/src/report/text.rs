@@ -34,6 +34,7 @@ impl Report {
             writeln!(f, "scenario    {title}")?;
         }
         writeln!(f, "server      {}", settings.url)?;
+        writeln!(f, "machine     {}", self.machine.line())?;
         writeln!(
             f,
             "clients     {} of {} connected, {} failed, {} lost, {} closed as slow, {} reconnects; {} symbols",
