@@ -338,6 +338,10 @@ impl Shard {
         if event.is_readable() || event.is_error() {
             self.read(id);
         }
+        if event.is_read_closed() {
+            // The end came with what was there to read, and is not told a second time.
+            self.sockets.read_on(id);
+        }
     }
 
     /// Reads on where a client had more to say than one turn takes.

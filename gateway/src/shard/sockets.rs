@@ -117,11 +117,19 @@ impl Sockets {
         }
         self.sockets[id.0 as usize] = Some(Socket { stream, reader, _place: place, deaf: false });
         self.count += 1;
+        // What is in the socket already is told like what comes later.
         if !leftover.is_empty() {
             self.leftovers.push((id, leftover));
+            self.unread.push(id);
         }
-        self.unread.push(id);
         registered
+    }
+
+    /// Has a client read once more, if it is still there.
+    pub(super) fn read_on(&mut self, id: ClientId) {
+        if self.sockets.get(id.0 as usize).is_some_and(Option::is_some) {
+            self.unread.push(id);
+        }
     }
 
     pub(super) const fn has_unread(&self) -> bool {
@@ -158,6 +166,10 @@ impl Sockets {
                         // More may lie in the socket; the edge was used up by this read.
                         self.unread.push(id);
                         return ReadOutcome::Stopped(stop);
+                    }
+                    if len < READ_BYTES {
+                        // The socket is empty; what comes from here on, also its end, is told.
+                        return ReadOutcome::Idle;
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return ReadOutcome::Idle,
