@@ -274,7 +274,7 @@ pub enum Layout {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LimitsConfig {
-    /// Bytes of the log of frames. A client further behind than this is caught up with merged data.
+    /// Bytes of the log of frames, all taken at the start. A client further behind than this is caught up with merged data.
     pub log_bytes: usize,
     /// Entries that a stream keeps for clients that lag; a book costs about 100 bytes each.
     pub ring_entries: usize,
