@@ -17,6 +17,7 @@ pub mod memory;
 pub mod metrics;
 pub mod reference;
 pub mod shard;
+pub mod tls;
 mod upstream;
 
 /// Version of the gateway, as clients and operators see it.
