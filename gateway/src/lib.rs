@@ -17,7 +17,9 @@ pub mod memory;
 pub mod metrics;
 pub mod reference;
 pub mod shard;
+pub mod tail;
 pub mod tls;
+pub mod top;
 mod upstream;
 
 /// Version of the gateway, as clients and operators see it.

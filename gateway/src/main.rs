@@ -8,7 +8,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use gateway::app::App;
 use gateway::config::{self, Config, Overrides};
-use gateway::{explain, logs};
+use gateway::{explain, logs, tail, top};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use toml::Value;
@@ -58,6 +58,8 @@ enum Command {
     /// Print the settings in force as TOML
     PrintConfig(Settings),
     Explain(Box<explain::Args>),
+    Top(top::Args),
+    Tail(tail::Args),
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -91,6 +93,8 @@ fn main() -> ExitCode {
             config::load(args.config.as_deref(), std::env::vars(), Overrides::new())
                 .map(|config| explain::run(args, &config))
         }
+        Some(Command::Top(args)) => Ok(top::run(args)),
+        Some(Command::Tail(args)) => Ok(tail::run(args)),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(*shell, &mut Cli::command(), "gateway", &mut io::stdout());
             Ok(ExitCode::SUCCESS)

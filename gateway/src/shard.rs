@@ -54,6 +54,11 @@ const BATCHES_PER_BITE: usize = 2;
 /// Clients written between two looks into the lane: late binding needs a short round.
 const WRITES_PER_BITE: usize = 32;
 
+/// How long a shard that is overrun takes news before everybody is written: at first, and when round after round did not end it. Longer
+/// rounds merge more and leave more time for news, which would else get old in the feed's socket.
+const ROUND_MIN: Nanos = Nanos::from_millis(10);
+const ROUND_MAX: Nanos = Nanos::from_millis(80);
+
 /// Rounds of writes before sockets are read again.
 const BITES_PER_TURN: usize = 64;
 
@@ -196,6 +201,7 @@ pub fn build(
         unsent: None,
         watch: LoopWatch::new(clock.mono()),
         counts: ShardStats::default(),
+        round: ROUND_MIN,
         next_tick: clock.mono(),
         next_audit: clock.mono() + AUDIT_EVERY,
         breached: false,
@@ -238,6 +244,8 @@ pub struct Shard {
     watch: LoopWatch,
     /// What is counted here; the rest is asked of those who count it.
     counts: ShardStats,
+    /// Length of the next round, should the shard be overrun.
+    round: Nanos,
     /// When time-outs are looked at next (monotonic).
     next_tick: Nanos,
     /// When everything is to be counted anew.
@@ -270,7 +278,11 @@ impl Shard {
                 self.watch.end_sleep(self.clock.mono());
             }
             for event in &events {
-                self.handle_event(event);
+                match event.token() {
+                    WAKER => {}
+                    FEED => upstream.set_ready(),
+                    _ => self.handle_event(event),
+                }
             }
             self.read_again();
             self.take_inputs();
@@ -323,9 +335,6 @@ impl Shard {
     }
 
     fn handle_event(&mut self, event: &mio::event::Event) {
-        if event.token() == WAKER || event.token() == FEED {
-            return;
-        }
         let id = ClientId(event.token().0 as u32);
         if event.is_writable() {
             self.sockets.handle_writable(id);
@@ -333,6 +342,10 @@ impl Shard {
         }
         if event.is_readable() || event.is_error() {
             self.read(id);
+        }
+        if event.is_read_closed() {
+            // The end came with what was there to read, and is not told a second time.
+            self.sockets.read_on(id);
         }
     }
 
@@ -459,16 +472,17 @@ impl Shard {
     /// Alternates between what comes and the sockets until both are done or it is time to read again; `true` when there may be
     /// more to do.
     fn work(&mut self, upstream: &mut impl Upstream) -> bool {
-        for _ in 0..BITES_PER_TURN {
-            let more = upstream.turn();
-            let mut batches = 0;
-            while batches < BATCHES_PER_BITE
-                && let Ok(batch) = self.lane.batches.try_recv()
-            {
-                batches += 1;
-                self.hub.handle_batch(&batch, self.clock.now());
-                self.lane.done(batch);
+        for bite in 0..BITES_PER_TURN {
+            if bite > 0 {
+                // What came since the poll is not told before the next one.
+                upstream.set_ready();
             }
+            if self.hub.is_overrun() {
+                self.work_in_rounds(upstream);
+                return true;
+            }
+            let more = upstream.turn();
+            let batches = self.take_batches(BATCHES_PER_BITE);
             self.hub.handle_timers(self.clock.mono());
             let visits = self.hub.sweep(WRITES_PER_BITE, &mut self.sockets);
             self.drain_outputs();
@@ -477,6 +491,39 @@ impl Shard {
             }
         }
         true
+    }
+
+    /// One round of a shard that is overrun: all the news that come within a moment, then everybody once.
+    fn work_in_rounds(&mut self, upstream: &mut impl Upstream) {
+        let until = self.clock.mono() + self.round;
+        self.round = ROUND_MAX.min(self.round + self.round);
+        while self.clock.mono() < until {
+            upstream.set_ready();
+            let more = upstream.turn();
+            if self.take_batches(usize::MAX) == 0 && !more {
+                self.hub.handle_calm();
+                self.round = ROUND_MIN;
+                break;
+            }
+        }
+        self.hub.handle_timers(self.clock.mono());
+        for _ in 0..self.hub.waiting().div_ceil(WRITES_PER_BITE) {
+            self.hub.sweep(WRITES_PER_BITE, &mut self.sockets);
+        }
+        self.drain_outputs();
+    }
+
+    /// Takes up to so many batches of the lane.
+    fn take_batches(&mut self, most: usize) -> usize {
+        let mut batches = 0;
+        while batches < most
+            && let Ok(batch) = self.lane.batches.try_recv()
+        {
+            batches += 1;
+            self.hub.handle_batch(&batch, self.clock.now());
+            self.lane.done(batch);
+        }
+        batches
     }
 
     fn drain_outputs(&mut self) {

@@ -148,6 +148,9 @@ pub const METRICS: &[Metric] = &[
     gauge("gateway_deliveries_pending", "Deliveries between the cursors and the heads", &["channel"], |c| {
         per_channel(c, |channel| channel.pending)
     }),
+    counter("gateway_overruns_total", "Times that a shard could not write as much as came", &[], |c| {
+        whole(c.shards.hub.overruns)
+    }),
     counter("gateway_conservation_audits_total", "Times that everything was counted anew", &[], |c| {
         whole(c.shards.hub.audits)
     }),

@@ -36,6 +36,11 @@ impl Link {
         }
     }
 
+    /// Whether bytes may wait between the socket and its reader: then a short read says nothing about the socket.
+    pub(super) const fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
     /// The socket below.
     pub(super) fn socket(&mut self) -> &mut TcpStream {
         match self {

@@ -118,13 +118,21 @@ impl Sockets {
         if self.sockets.len() <= id.0 as usize {
             self.sockets.resize_with(id.0 as usize + 1, || None);
         }
+        // What is in the socket already is told like what comes later; what TLS has taken from it is not.
+        if !leftover.is_empty() || link.is_tls() {
+            self.leftovers.push((id, leftover));
+            self.unread.push(id);
+        }
         self.sockets[id.0 as usize] = Some(Socket { link, reader, _place: place, deaf: false });
         self.count += 1;
-        if !leftover.is_empty() {
-            self.leftovers.push((id, leftover));
-        }
-        self.unread.push(id);
         registered
+    }
+
+    /// Has a client read once more, if it is still there.
+    pub(super) fn read_on(&mut self, id: ClientId) {
+        if self.sockets.get(id.0 as usize).is_some_and(Option::is_some) {
+            self.unread.push(id);
+        }
     }
 
     pub(super) const fn has_unread(&self) -> bool {
@@ -161,6 +169,10 @@ impl Sockets {
                         // More may lie in the socket; the edge was used up by this read.
                         self.unread.push(id);
                         return ReadOutcome::Stopped(stop);
+                    }
+                    if len < READ_BYTES && !socket.link.is_tls() {
+                        // The socket is empty; what comes from here on, also its end, is told.
+                        return ReadOutcome::Idle;
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return ReadOutcome::Idle,

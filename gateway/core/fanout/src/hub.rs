@@ -8,6 +8,7 @@ mod catch_up;
 mod drain;
 mod entries;
 mod gather;
+mod overrun;
 mod report;
 mod requests;
 mod serving;
@@ -108,6 +109,9 @@ pub struct Hub {
     /// Where the scan for heartbeats and stalls goes on.
     scan_at: usize,
     stats: HubStats,
+    /// Whether all are brought on in rounds, and how many began to lag for want of their turn since all were last written.
+    overrun: bool,
+    late: usize,
     /// Bytes of the entries in all rings.
     ring_bytes: usize,
     /// Errors answered so far, several per request where several symbols are wrong.
@@ -166,6 +170,8 @@ impl Hub {
             idle: BTreeSet::new(),
             scan_at: 0,
             stats: HubStats { tiers: vec![0; tiers_len], ..HubStats::default() },
+            overrun: false,
+            late: 0,
             ring_bytes: 0,
             refusals: 0,
             drain: None,
@@ -296,10 +302,11 @@ impl Hub {
         let mono = now.mono;
         let quiet = mono.since(client.last_sent);
         match client.mode {
-            Mode::Closing(_) | Mode::Closed if mono > *client.close_by.get_or_insert(mono + close_grace) => {
-                self.outputs.push_back(Output::Abort(id));
+            Mode::Closing(_) | Mode::Closed => {
+                if mono > *client.rare().close_by.get_or_insert(mono + close_grace) {
+                    self.outputs.push_back(Output::Abort(id));
+                }
             }
-            Mode::Closing(_) | Mode::Closed => {}
             _ if client.blocked_since.is_some_and(|since| mono.since(since) > stall_max) => {
                 self.close(id, CloseCode::SlowConsumer, CloseCode::SlowConsumer.reason());
             }

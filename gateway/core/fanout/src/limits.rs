@@ -8,11 +8,11 @@ use crate::bucket::Allowance;
 /// Bounds of one shard. Sizes are per shard unless they say otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of the shard's frame log. Default 64 MiB. A client that falls further behind than this is lagging; more
-    /// memory buys nothing else.
+    /// Bytes of the shard's frame log. Default 16 MiB, all of it taken at the start. A client that falls further behind than this is
+    /// lagging; more memory buys nothing else.
     pub log_bytes: usize,
-    /// Entries that a stream keeps for clients that lag. Default 1,024. A stream that changes 100 times a second then
-    /// reaches back ten seconds; each entry of a book costs about 100 bytes.
+    /// Entries that a stream keeps for clients that lag. Default 512. A stream that changes 100 times a second then
+    /// reaches back five seconds; each entry of a book costs about 100 bytes.
     pub ring_entries: usize,
     /// Bytes of the entries that a stream keeps. Default 4 MiB, which only entries of thousands of levels reach.
     pub ring_bytes: usize,
@@ -21,6 +21,9 @@ pub struct Limits {
     pub ring_bytes_total: usize,
     /// Longest list of log ranges of one client before it is lagging. Default 256.
     pub ranges_max: usize,
+    /// So many clients, and an eighth of all, that begin to lag because their turn did not come are an overrun of the shard: from then
+    /// on all are brought on in rounds. Default 16.
+    pub overrun_clients: usize,
     /// Most bytes joined for one write. Default 256 KiB.
     pub write_bytes_max: usize,
     /// A client that has a frame or a backlog of so many bytes to be written waits apart: one such write is done between two rounds
@@ -63,11 +66,12 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            log_bytes: 64 << 20,
-            ring_entries: 1_024,
+            log_bytes: 16 << 20,
+            ring_entries: 512,
             ring_bytes: 4 << 20,
             ring_bytes_total: 256 << 20,
             ranges_max: 256,
+            overrun_clients: 16,
             write_bytes_max: 256 << 10,
             bulky_bytes: 16 << 10,
             deep_asks_max: 4,
@@ -114,6 +118,7 @@ impl Limits {
         require(self.ring_bytes_total >= self.ring_bytes, "ring_bytes_total must be at least ring_bytes");
         require(self.ring_bytes >= 65_536, "ring_bytes must be at least 65536");
         require(self.ranges_max >= 2, "ranges_max must be at least 2");
+        require(self.overrun_clients >= 1, "overrun_clients must be at least 1");
         require(self.bulky_bytes >= 1, "bulky_bytes must be at least 1");
         require(self.deep_asks_max >= 1, "deep_asks_max must be at least 1");
         require(self.resyncs_max >= 1, "resyncs_max must be at least 1");

@@ -8,7 +8,6 @@ use wire::close::CloseCode;
 use wire::reply::NoticeCode;
 use wire::request::{Malformed, RequestErrorKind};
 
-use crate::client::Given;
 use crate::histogram::{Histogram, LagAge, LagEntries, LatencyHistogram, WriteMessages};
 
 /// Deliveries of one channel: entries times subscribers.
@@ -124,6 +123,8 @@ pub struct HubStats {
     pub log_bytes_max: u64,
     /// Streams of which entries were lost on the way from the engine.
     pub streams_lost: u64,
+    /// Times that the shard was overrun, see [`crate::Hub::is_overrun`].
+    pub overruns: u64,
     /// Times that everything was counted anew, to see whether it adds up.
     pub audits: u64,
     /// Times that something was found not to add up: each is a mistake of ours.
@@ -165,7 +166,7 @@ impl HubStats {
     }
 
     /// The single numbers, of which those of all shards are added up.
-    const fn sums(&mut self) -> [&mut u64; 26] {
+    const fn sums(&mut self) -> [&mut u64; 27] {
         [
             &mut self.clients,
             &mut self.lagging,
@@ -191,6 +192,7 @@ impl HubStats {
             &mut self.log_bytes,
             &mut self.log_bytes_max,
             &mut self.streams_lost,
+            &mut self.overruns,
             &mut self.audits,
             &mut self.conservation_breaches,
         ]
@@ -220,9 +222,9 @@ impl HubStats {
     }
 
     /// What a client was given was handed to a socket, or will stand behind a cursor; says how many entries.
-    pub(crate) fn write_given(&mut self, given: &mut Given) -> u64 {
+    pub(crate) fn write_given(&mut self, given: &mut [u32; Channel::ALL.len()]) -> u64 {
         let mut messages = 0;
-        for (channel, count) in self.channels.iter_mut().zip(&mut given.counts) {
+        for (channel, count) in self.channels.iter_mut().zip(given) {
             let count = u64::from(std::mem::take(count));
             channel.written += count;
             channel.pending -= count;
@@ -259,7 +261,7 @@ mod tests {
         sum.add(&one);
         assert_eq!(sum, one, "nothing is left out");
         sum.add(&one);
-        assert_eq!((sum.clients, sum.conservation_breaches), (2, 52));
+        assert_eq!((sum.clients, sum.conservation_breaches), (2, 54));
         assert_eq!((sum.closes[0], sum.notices[0], sum.resumed[1], sum.tiers[1]), (6, 8, 10, 4));
         assert_eq!((sum.channels[1].pending, sum.channels[2].subscriptions[0]), (14, 16));
         assert_eq!(sum.lag_entries.count(), 2);

@@ -399,7 +399,7 @@ impl Hub {
         let Some(client) = self.client(id) else { return };
         client.ranges = Vec::new();
         let given = std::mem::take(&mut client.given);
-        for (channel, count) in self.stats.channels.iter_mut().zip(given.counts.map(u64::from)) {
+        for (channel, count) in self.stats.channels.iter_mut().zip(given.map(u64::from)) {
             channel.discarded += count;
             channel.pending -= count;
         }
