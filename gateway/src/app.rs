@@ -23,6 +23,7 @@ use crate::memory::Budget;
 use crate::metrics::Metrics;
 use crate::reference::Reference;
 use crate::shard::{self, Shard, ShardHandle, ShardInput, ShardSettings};
+use crate::tls::{Tls, TlsError};
 use crate::upstream::{Elsewhere, Here};
 use crate::{VERSION, feed};
 
@@ -45,6 +46,9 @@ pub enum StartError {
         /// The system's reason.
         error: io::Error,
     },
+    /// Certificate or key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A thread cannot be started.
     #[error("a thread cannot be started: {0}")]
     Thread(#[from] io::Error),
@@ -55,6 +59,8 @@ pub enum StartError {
 pub struct App {
     /// Where clients connect.
     pub public: SocketAddr,
+    /// Where clients connect over TLS, if they may.
+    pub tls: Option<SocketAddr>,
     /// Where operators look.
     pub admin: SocketAddr,
     state: Arc<PublicState>,
@@ -74,7 +80,12 @@ impl App {
     /// When an address or a thread is not to be had.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let clock = Clock::default();
+        let tls = config.tls.is_on().then(|| Tls::load(&config.tls)).transpose()?.map(Arc::new);
         let public = listen("public.listen", config.public.listen, |socket| tune(socket, &config))?;
+        let secure =
+            tls.as_ref().map(|_| listen("tls.listen", config.tls.listen, |socket| tune(socket, &config)));
+        let secure = secure.transpose()?;
+        let tls_address = secure.as_ref().map(net::TcpListener::local_addr).transpose()?;
         let admin = listen("admin.listen", config.admin.listen, |_| Ok(()))?;
         let (public_address, admin_address) = (public.local_addr()?, admin.local_addr()?);
         let stopping = Arc::new(AtomicBool::new(false));
@@ -88,11 +99,12 @@ impl App {
         let (handle, engine) =
             engine::build(feed_lanes, shards.lanes, Arc::clone(&reference), clock, requests);
         let threads = start_threads(layout, reader, engine, shards.shards)?;
-        let state = Arc::new(public_state(config, memory, shards.handles, handle, reference, clock));
+        let state = Arc::new(public_state(config, memory, tls, shards.handles, handle, reference, clock));
         let metrics = Arc::new(Metrics::new(Arc::clone(&state), Arc::clone(&stopping)));
-        let (door, front, front_thread) = start_front(public, admin, Arc::clone(&state), metrics)?;
+        let (door, front, front_thread) = start_front(public, secure, admin, Arc::clone(&state), metrics)?;
         Ok(Self {
             public: public_address,
+            tls: tls_address,
             admin: admin_address,
             state,
             stopping,
@@ -101,6 +113,13 @@ impl App {
             front: Some(front),
             front_thread,
         })
+    }
+
+    /// Reads certificate and key again, if there are some.
+    pub fn reload(&self) {
+        if let Some(tls) = &self.state.tls {
+            tls.reload();
+        }
     }
 
     /// Ends at once: nothing new is accepted, clients are closed, threads are joined.
@@ -276,6 +295,7 @@ fn build_shards(
 fn public_state(
     config: Config,
     memory: Arc<Budget>,
+    tls: Option<Arc<Tls>>,
     shards: Vec<ShardHandle>,
     engine: EngineHandle,
     reference: Arc<RwLock<Reference>>,
@@ -285,6 +305,7 @@ fn public_state(
     PublicState {
         config,
         memory,
+        tls,
         shards,
         engine,
         reference,
@@ -300,6 +321,7 @@ fn public_state(
 /// second one all of it.
 fn start_front(
     public: net::TcpListener,
+    secure: Option<net::TcpListener>,
     admin: net::TcpListener,
     state: Arc<PublicState>,
     metrics: Arc<Metrics>,
@@ -307,16 +329,19 @@ fn start_front(
     let (shut, is_shut) = oneshot::channel::<()>();
     let (stop, stopped) = oneshot::channel::<()>();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (public, admin) = {
+    let (public, secure, admin) = {
         let _context = runtime.enter();
-        (TcpListener::from_std(public)?, TcpListener::from_std(admin)?)
+        let secure = secure.map(TcpListener::from_std).transpose()?;
+        (TcpListener::from_std(public)?, secure, TcpListener::from_std(admin)?)
     };
     let memory = Arc::clone(&state.memory);
+    let secure = serve_secure(secure, Arc::clone(&state));
     let door = async move {
         tokio::select! {
             biased;
             _ = is_shut => {}
-            () = serve_public(public, state) => {}
+            () = serve_public(public, None, state) => {}
+            () = secure => {}
         }
         std::future::pending::<()>().await;
     };
@@ -334,4 +359,15 @@ fn start_front(
         tokio::task::LocalSet::new().block_on(&runtime, front);
     })?;
     Ok((shut, stop, thread))
+}
+
+/// Serves the listener with TLS, if there is one, and renews its certificate; never ends.
+async fn serve_secure(listener: Option<TcpListener>, state: Arc<PublicState>) {
+    if let (Some(listener), Some(tls)) = (listener, state.tls.clone()) {
+        tokio::select! {
+            () = tls.watch() => {}
+            () = serve_public(listener, Some(Arc::clone(&tls)), state) => {}
+        }
+    }
+    std::future::pending().await
 }

@@ -8,6 +8,7 @@ mod keys;
 mod load;
 mod process;
 mod tiers;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,6 +24,7 @@ pub use delivery::{ChannelConfig, DeliveryConfig};
 pub use inbound::{EchoConfig, InboundConfig};
 pub use load::{ConfigError, Overrides, load, print};
 pub use process::{DrainConfig, MemoryConfig};
+pub use tls::TlsConfig;
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -30,6 +32,8 @@ pub use process::{DrainConfig, MemoryConfig};
 pub struct Config {
     /// Where clients connect.
     pub public: PublicConfig,
+    /// Where clients connect over TLS; off without a certificate.
+    pub tls: TlsConfig,
     /// Where operators look.
     pub admin: AdminConfig,
     /// Where market data comes from.
@@ -274,7 +278,7 @@ pub enum Layout {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LimitsConfig {
-    /// Bytes of the log of frames. A client further behind than this is caught up with merged data.
+    /// Bytes of the log of frames, all taken at the start. A client further behind than this is caught up with merged data.
     pub log_bytes: usize,
     /// Entries that a stream keeps for clients that lag; a book costs about 100 bytes each.
     pub ring_entries: usize,
@@ -430,6 +434,7 @@ impl Config {
         problems.extend(self.inbound.problems());
         problems.extend(self.echo.problems());
         problems.extend(self.memory.problems());
+        problems.extend(self.tls.problems());
         problems
     }
 }

@@ -27,7 +27,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 pub use admin::serve as serve_admin;
@@ -54,8 +54,9 @@ struct Patience {
 }
 
 /// Serves one HTTP/1.1 connection with deadlines and bounded heads.
-async fn serve_connection<F>(stream: TcpStream, patience: Patience, handle: impl Fn(Request<Incoming>) -> F)
+async fn serve_connection<S, F>(stream: S, patience: Patience, handle: impl Fn(Request<Incoming>) -> F)
 where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Future<Output = Answer>,
 {
     let service = service_fn(|request| {

@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod reference;
 pub mod shard;
 pub mod tail;
+pub mod tls;
 pub mod top;
 mod upstream;
 

@@ -9,7 +9,7 @@ use clap_complete::Shell;
 use gateway::app::App;
 use gateway::config::{self, Config, Overrides};
 use gateway::{explain, logs, tail, top};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use toml::Value;
 
@@ -131,7 +131,7 @@ fn run(config: Config) -> ExitCode {
 
 fn serve(config: Config) -> ExitCode {
     // Before anything listens, so that no signal is missed.
-    let mut signals = match Signals::new([SIGINT, SIGTERM]) {
+    let mut signals = match Signals::new([SIGHUP, SIGINT, SIGTERM]) {
         Ok(signals) => signals,
         Err(error) => {
             complain(&error);
@@ -142,11 +142,16 @@ fn serve(config: Config) -> ExitCode {
     match App::start(config) {
         Ok(app) => {
             greet(&app, &feed);
-            let signal = signals.forever().next();
+            let signal = signals.forever().find(|&signal| {
+                if signal == SIGHUP {
+                    app.reload();
+                }
+                signal != SIGHUP
+            });
             tracing::info!(signal, "stopping");
             if signal == Some(SIGTERM) {
                 // A second signal ends the patience.
-                app.drain(|| signals.pending().next().is_some());
+                app.drain(|| signals.pending().any(|signal| signal != SIGHUP));
             } else {
                 app.stop();
             }
@@ -163,10 +168,13 @@ fn serve(config: Config) -> ExitCode {
 /// What to open, for people and for scripts.
 fn greet(app: &App, feed: &str) {
     let (public, admin) = (app.public, app.admin);
+    let tls =
+        app.tls.map(|tls| format!("  over TLS    https://{tls}/ and wss://{tls}/v2\n")).unwrap_or_default();
     say(&format!(
         "listening on http://{public}\nadmin on http://{admin}\n\n  \
          demo page   http://{public}/\n  \
-         WebSocket   ws://{public}/v2\n  \
+         WebSocket   ws://{public}/v2\n\
+         {tls}  \
          metrics     http://{admin}/metrics\n  \
          feed        {feed}\n\nCtrl-C ends it.\n"
     ));

@@ -56,6 +56,7 @@ pub struct Counts {
     memory_budget: u64,
     memory_tight: bool,
     log_lines_lost: [u64; LOSSES.len()],
+    tls_reloads: [u64; 2],
 }
 
 /// Nanoseconds as the unit that is published.
@@ -144,6 +145,7 @@ impl Metrics {
             memory_budget: self.public.memory.bytes(),
             memory_tight: self.public.memory.is_tight(),
             log_lines_lost: logs::lost(),
+            tls_reloads: self.public.tls.as_ref().map_or([0; 2], |tls| tls.reloads()),
             stopping: self.stopping.load(Ordering::Relaxed),
             opened: self.public.upgraded.load(Ordering::Relaxed),
             refusals: self.public.refusals.counts(),

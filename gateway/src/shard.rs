@@ -6,6 +6,7 @@
 //! is the hub's; this file moves bytes.
 
 mod counts;
+mod link;
 mod sockets;
 
 use std::net::TcpStream;
@@ -19,6 +20,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use fanout::{ClientId, Hub, Limits, Output, TierBounds};
 use mio::{Events, Poll, Token, Waker};
 use model::Nanos;
+use rustls::ServerConnection;
 use tokio::sync::oneshot;
 use wire::close::CloseCode;
 use wire::ws::{FrameReader, Message, ReadLimits};
@@ -117,6 +119,8 @@ impl std::fmt::Debug for Operation {
 pub struct NewConnection {
     /// The socket, not blocking.
     pub stream: TcpStream,
+    /// What encrypts it, after its handshake.
+    pub tls: Option<Box<ServerConnection>>,
     /// Octets that the client sent behind its request.
     pub leftover: Vec<u8>,
     /// Whether its address opted in to the superset.
@@ -333,10 +337,15 @@ impl Shard {
     fn handle_event(&mut self, event: &mio::event::Event) {
         let id = ClientId(event.token().0 as u32);
         if event.is_writable() {
+            self.sockets.handle_writable(id);
             self.hub.handle_writable(id);
         }
         if event.is_readable() || event.is_error() {
             self.read(id);
+        }
+        if event.is_read_closed() {
+            // The end came with what was there to read, and is not told a second time.
+            self.sockets.read_on(id);
         }
     }
 
@@ -448,10 +457,10 @@ impl Shard {
     }
 
     fn connect(&mut self, connection: NewConnection) {
-        let NewConnection { stream, leftover, ext, connection_id, place } = connection;
+        let NewConnection { stream, tls, leftover, ext, connection_id, place } = connection;
         let id = self.hub.handle_connect(connection_id, ext, self.clock.now());
         let reader = FrameReader::new(self.settings.read_limits);
-        if let Err(error) = self.sockets.insert(id, stream, reader, leftover, place) {
+        if let Err(error) = self.sockets.insert(id, stream, tls, reader, leftover, place) {
             tracing::warn!(%error, "a socket cannot be watched");
             self.disconnect(id);
         }

@@ -1,4 +1,4 @@
-//! What strangers try, threat by threat over plain sockets: each gets its stated answer, and clients beside it lose nothing.
+//! What strangers try, threat by threat, plain and over TLS: each gets its stated answer, and clients beside it lose nothing.
 //!
 //! Strangers come from other addresses of this machine than the good clients, whose address has no limits of its own. Times are
 //! shortened, everything else is as it is by default. What a process can suffer as a whole is in `process.rs`.
@@ -6,13 +6,14 @@
 mod support;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::client::Client;
 use support::gateway::{Gateway, settings};
 use support::socket::{CLOSE, CONTINUATION, Incoming, PING, PONG, Socket, TEXT, dial, frame, unmasked_frame};
+use support::tunnel::{Credentials, Tunnel};
 
 const SYMBOLS: [&str; 4] = ["BTC/USD", "ETH/USD", "SOL/USD", "XRP/USD"];
 
@@ -37,16 +38,19 @@ enum Got {
     Served,
 }
 
+/// Threats with what a stranger got and what it is to get.
+type Cases = Vec<(&'static str, Got, Got)>;
+
 /// Sends octets as they are and waits for what comes of it; the word `evil` must not come back.
-fn http(gateway: &Gateway, octets: &[u8]) -> Got {
-    let mut stream = dial(2, gateway.public);
+fn http(address: SocketAddr, octets: &[u8]) -> Got {
+    let mut stream = dial(2, address);
     // A server that has seen enough may end the connection before it has everything.
     let _ = stream.write_all(octets);
     read_status(&mut stream)
 }
 
 fn read_status(stream: &mut TcpStream) -> Got {
-    stream.set_read_timeout(Some(support::PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(support::PATIENCE)).expect("a time-out");
     let mut answer = Vec::new();
     let mut bytes = [0; 4_096];
     while !answer.windows(4).any(|four| four == b"\r\n\r\n") {
@@ -74,15 +78,15 @@ fn upgrade(first: &str, further: &str) -> Vec<u8> {
 const GET_V2: &str = "GET /v2 HTTP/1.1";
 
 /// Sends octets over an upgraded connection and waits for what comes of it.
-fn ws(gateway: &Gateway, octets: &[u8]) -> Got {
-    let mut socket = Socket::connect_from(2, gateway.public, "/v2");
+fn ws(address: SocketAddr, octets: &[u8]) -> Got {
+    let mut socket = Socket::connect_from(2, address, "/v2");
     socket.send_raw(octets);
     Got::Closed(socket.closing().0)
 }
 
 /// Sends a request; if it is answered with an error the connection has to be as good as before.
-fn ask(gateway: &Gateway, request: &str) -> Got {
-    let mut socket = Socket::connect_from(2, gateway.public, "/v2");
+fn ask(address: SocketAddr, request: &str) -> Got {
+    let mut socket = Socket::connect_from(2, address, "/v2");
     socket.send_text(request);
     let answer = answer(&mut socket);
     let Some(error) = answer["error"].as_str() else { panic!("no error: {answer}") };
@@ -112,7 +116,7 @@ fn subscribe(symbols: &Value) -> String {
 /// Sends the parts of something one after the other, slowly, until the connection ends.
 fn trickle(stream: &mut TcpStream, octets: impl Iterator<Item = u8>) -> bool {
     let start = Instant::now();
-    stream.set_read_timeout(Some(Duration::from_millis(40))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(40))).expect("a time-out");
     let mut bytes = [0; 4_096];
     for octet in octets {
         if stream.write_all(&[octet]).is_err() {
@@ -129,12 +133,12 @@ fn trickle(stream: &mut TcpStream, octets: impl Iterator<Item = u8>) -> bool {
 }
 
 /// Threats before the upgrade.
-fn http_threats(gateway: &Gateway) -> Vec<(&'static str, Got, Got)> {
+fn http_threats(address: SocketAddr) -> Cases {
     use Got::{End, Status};
     let many = (0..80).map(|n| format!("X-{n}: evil\r\n")).collect::<String>();
-    let whole = |further: &str| http(gateway, &upgrade(GET_V2, further));
-    let first = |first: &str| http(gateway, &upgrade(first, ""));
-    let mut slow = dial(2, gateway.public);
+    let whole = |further: &str| http(address, &upgrade(GET_V2, further));
+    let first = |first: &str| http(address, &upgrade(first, ""));
+    let mut slow = dial(2, address);
     let slow =
         if trickle(&mut slow, b"GET /v2 HTTP/1.1\r\nX: ".iter().copied().chain(std::iter::repeat(b'x'))) {
             End
@@ -143,9 +147,9 @@ fn http_threats(gateway: &Gateway) -> Vec<(&'static str, Got, Got)> {
         };
     let client_hello = b"\x16\x03\x01\x00\xC4\x01\x00\x00\xC0\x03\x03evil\r\n\r\n";
     vec![
-        ("a silent connection", http(gateway, b""), End),
+        ("a silent connection", http(address, b""), End),
         ("slowloris", slow, End),
-        ("half a request", http(gateway, b"GET /v2 HTTP/1.1\r\nHost: evil"), End),
+        ("half a request", http(address, b"GET /v2 HTTP/1.1\r\nHost: evil"), End),
         ("many headers", whole(&many), Status(431)),
         ("a huge header", whole(&format!("X-Evil: {}\r\n", "x".repeat(300 << 10))), Status(431)),
         ("a huge target", first(&format!("GET /v2?{} HTTP/1.1", "x".repeat(300 << 10))), Status(431)),
@@ -153,7 +157,7 @@ fn http_threats(gateway: &Gateway) -> Vec<(&'static str, Got, Got)> {
         ("an unknown method", first("EVIL /v2 HTTP/1.1"), Status(405)),
         ("an old version", first("GET /v2 HTTP/1.0"), Status(505)),
         ("two keys", whole("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"), Status(400)),
-        ("no upgrade", http(gateway, b"GET /v2 HTTP/1.1\r\nHost: evil\r\n\r\n"), Status(426)),
+        ("no upgrade", http(address, b"GET /v2 HTTP/1.1\r\nHost: evil\r\n\r\n"), Status(426)),
         (
             "a smuggled request",
             whole("Content-Length: 30\r\n\r\nGET /evil HTTP/1.1\r\nHost: a\r\n"),
@@ -165,8 +169,8 @@ fn http_threats(gateway: &Gateway) -> Vec<(&'static str, Got, Got)> {
             Status(400),
         ),
         ("a NUL", whole("X-Evil: \0\r\n"), Status(400)),
-        ("TLS where it is plain", http(gateway, client_hello), Status(400)),
-        ("garbage", http(gateway, &[0xFF; 512]), Status(400)),
+        ("TLS where HTTP is spoken", http(address, client_hello), Status(400)),
+        ("garbage", http(address, &[0xFF; 512]), Status(400)),
         ("a page of somebody else", whole("Origin: https://evil.example\r\n"), Status(403)),
         ("a page without an origin", whole("Origin: null\r\n"), Status(403)),
         ("an injected header", first("GET /%0d%0aX-Evil:%20a HTTP/1.1"), Status(404)),
@@ -183,48 +187,48 @@ fn http_threats(gateway: &Gateway) -> Vec<(&'static str, Got, Got)> {
 }
 
 /// Threats by frames.
-fn frame_threats(gateway: &Gateway) -> Vec<(&'static str, Got, Got)> {
+fn frame_threats(address: SocketAddr) -> Cases {
     use Got::Closed;
     let ping = br#"{"method":"ping"}"#;
     let huge = [&[0x81, 0xFF][..], &(1_u64 << 62).to_be_bytes(), &[0; 4]].concat();
     let pieces = [frame(TEXT, b""), frame(CONTINUATION, b"").repeat(70)].concat();
     let bad_text = frame(TEXT, b"\xC3\x28 and much that never comes");
-    let mut half = dial(2, gateway.public);
-    half.write_all(&upgrade(GET_V2, "")).unwrap();
+    let mut half = dial(2, address);
+    half.write_all(&upgrade(GET_V2, "")).expect("it takes that");
     read_status(&mut half);
     let octets = frame(0x80 | TEXT, &vec![b' '; 60_000]);
     // Its code was read past; that it is 1008 is seen where the frame stops.
     let trickled = if trickle(&mut half, octets.into_iter()) { Got::End } else { Got::Served };
     vec![
-        ("not masked", ws(gateway, &unmasked_frame(0x80 | TEXT, ping)), Closed(1002)),
-        ("a reserved bit, as compressed data has", ws(gateway, &frame(0xC0 | TEXT, &[0; 64])), Closed(1002)),
-        ("a reserved opcode", ws(gateway, &frame(0x80 | 0xB, b"")), Closed(1002)),
-        ("a control frame in pieces", ws(gateway, &frame(PING, b"")), Closed(1002)),
-        ("a long control frame", ws(gateway, &frame(0x80 | PING, &[0; 126])), Closed(1002)),
-        ("a close code of nobody", ws(gateway, &frame(0x80 | CLOSE, b"\x03\xEE")), Closed(1002)),
-        ("a length that is not minimal", ws(gateway, b"\x81\xFE\x00\x01\0\0\0\0x"), Closed(1002)),
-        ("a message inside a message", ws(gateway, &frame(TEXT, b"{").repeat(2)), Closed(1002)),
-        ("a header of four exabytes", ws(gateway, &huge), Closed(1009)),
-        ("a message of 65 KiB", ws(gateway, &frame(0x80 | TEXT, &vec![b' '; 65 << 10])), Closed(1009)),
-        ("many pieces", ws(gateway, &pieces), Closed(1008)),
-        ("text that is none", ws(gateway, &frame(0x80 | TEXT, b"\xFF")), Closed(1007)),
-        ("text that is none, before its frame is whole", ws(gateway, &bad_text[..9]), Closed(1007)),
-        ("text that is cut off", ws(gateway, &frame(0x80 | TEXT, b"\xF0\x9F\x92")), Closed(1007)),
-        ("half a frame", ws(gateway, &frame(0x80 | TEXT, ping)[..9]), Closed(1008)),
+        ("not masked", ws(address, &unmasked_frame(0x80 | TEXT, ping)), Closed(1002)),
+        ("a reserved bit, as compressed data has", ws(address, &frame(0xC0 | TEXT, &[0; 64])), Closed(1002)),
+        ("a reserved opcode", ws(address, &frame(0x80 | 0xB, b"")), Closed(1002)),
+        ("a control frame in pieces", ws(address, &frame(PING, b"")), Closed(1002)),
+        ("a long control frame", ws(address, &frame(0x80 | PING, &[0; 126])), Closed(1002)),
+        ("a close code of nobody", ws(address, &frame(0x80 | CLOSE, b"\x03\xEE")), Closed(1002)),
+        ("a length that is not minimal", ws(address, b"\x81\xFE\x00\x01\0\0\0\0x"), Closed(1002)),
+        ("a message inside a message", ws(address, &frame(TEXT, b"{").repeat(2)), Closed(1002)),
+        ("a header of four exabytes", ws(address, &huge), Closed(1009)),
+        ("a message of 65 KiB", ws(address, &frame(0x80 | TEXT, &vec![b' '; 65 << 10])), Closed(1009)),
+        ("many pieces", ws(address, &pieces), Closed(1008)),
+        ("text that is none", ws(address, &frame(0x80 | TEXT, b"\xFF")), Closed(1007)),
+        ("text that is none, before its frame is whole", ws(address, &bad_text[..9]), Closed(1007)),
+        ("text that is cut off", ws(address, &frame(0x80 | TEXT, b"\xF0\x9F\x92")), Closed(1007)),
+        ("half a frame", ws(address, &frame(0x80 | TEXT, ping)[..9]), Closed(1008)),
         ("a trickled frame", trickled, Got::End),
-        ("a flood of pings", ws(gateway, &frame(0x80 | PING, b"x").repeat(2_000)), Closed(1008)),
-        ("a flood of pongs", ws(gateway, &frame(0x80 | PONG, b"x").repeat(2_000)), Closed(1008)),
-        ("a flood of empty messages", ws(gateway, &frame(0x80 | TEXT, b"").repeat(2_000)), Closed(1008)),
+        ("a flood of pings", ws(address, &frame(0x80 | PING, b"x").repeat(2_000)), Closed(1008)),
+        ("a flood of pongs", ws(address, &frame(0x80 | PONG, b"x").repeat(2_000)), Closed(1008)),
+        ("a flood of empty messages", ws(address, &frame(0x80 | TEXT, b"").repeat(2_000)), Closed(1008)),
         (
             "a flood of subscriptions",
-            ws(gateway, &frame(0x80 | TEXT, subscribe(&json!(SYMBOLS)).as_bytes()).repeat(1_000)),
+            ws(address, &frame(0x80 | TEXT, subscribe(&json!(SYMBOLS)).as_bytes()).repeat(1_000)),
             Closed(1008),
         ),
     ]
 }
 
 /// Threats by requests.
-fn request_threats(gateway: &Gateway) -> Vec<(&'static str, Got, Got)> {
+fn request_threats(address: SocketAddr) -> Cases {
     let unknown = |symbol: &str| format!("Currency pair not supported {symbol}");
     let cut = |text: &str| text.chars().take(32).collect::<String>();
     let malformed = |why: &str| format!("Malformed request: {why}");
@@ -276,12 +280,12 @@ fn request_threats(gateway: &Gateway) -> Vec<(&'static str, Got, Got)> {
     ];
     cases
         .into_iter()
-        .map(|(threat, request, error)| (threat, ask(gateway, &request), Got::Error(error)))
+        .map(|(threat, request, error)| (threat, ask(address, &request), Got::Error(error)))
         .collect()
 }
 
 /// Threats by connections as a whole.
-fn connection_threats(gateway: &Gateway) -> Vec<(&'static str, Got, Got)> {
+fn connection_threats(gateway: &Gateway) -> Cases {
     let served = |n: u8| {
         let mut socket = Socket::connect_from(n, gateway.public, "/v2");
         socket.send_text(&subscribe(&json!(["BTC/USD"])));
@@ -291,7 +295,7 @@ fn connection_threats(gateway: &Gateway) -> Vec<(&'static str, Got, Got)> {
     // So many clients of one address as it may have, then one more.
     let crowd: Vec<Socket> = (0..100).map(|_| Socket::connect_from(4, gateway.public, "/v2")).collect();
     let mut one_more = dial(4, gateway.public);
-    one_more.write_all(&upgrade(GET_V2, "")).unwrap();
+    one_more.write_all(&upgrade(GET_V2, "")).expect("it takes that");
     let too_many = read_status(&mut one_more);
     let others = served(5);
     drop(crowd);
@@ -300,7 +304,7 @@ fn connection_threats(gateway: &Gateway) -> Vec<(&'static str, Got, Got)> {
         let stream = dial(6, gateway.public);
         if n % 2 == 0 {
             // Goes with a reset.
-            socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+            socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("it may be");
         }
     }
     let after_storm = served(7);
@@ -346,19 +350,29 @@ fn every_threat_gets_its_answer_and_good_clients_lose_nothing() {
     config.limits.stall_ms = 2 * SHORT_MS;
     config.limits.heartbeat_ms = SHORT_MS;
     config.public.send_buffer_bytes = 8 << 10;
+    let credentials = Credentials::make();
+    config.tls.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    (config.tls.certificate, config.tls.key) = (credentials.certificate_path(), credentials.key_path());
     let gateway = Gateway::start_ready(config);
     let mut good: Vec<Client> = (0..GOOD).map(|_| gateway.client()).collect();
+    let tunnel =
+        Tunnel::open(gateway.tls.expect("it is switched on"), credentials.client(rustls::ALL_VERSIONS));
+    good.push(Client::connect(tunnel.address, "/v2"));
     good.iter_mut().for_each(|client| client.follow(&SYMBOLS, 10));
-    let kinds: [(&str, fn(&Gateway) -> Vec<(&'static str, Got, Got)>); 4] = [
-        ("requests over HTTP", http_threats),
-        ("frames", frame_threats),
-        ("requests of the protocol", request_threats),
-        ("connections", connection_threats),
+    let (plain, tls) = (gateway.public, tunnel.address);
+    let kinds: [(&str, &dyn Fn() -> Cases); 7] = [
+        ("requests over HTTP", &|| http_threats(plain)),
+        ("requests over HTTPS", &|| http_threats(tls)),
+        ("frames", &|| frame_threats(plain)),
+        ("frames over TLS", &|| frame_threats(tls)),
+        ("requests of the protocol", &|| request_threats(plain)),
+        ("requests of the protocol over TLS", &|| request_threats(tls)),
+        ("connections", &|| connection_threats(&gateway)),
     ];
     let mut wrong = Vec::new();
     for (kind, try_them) in kinds {
         let start = Instant::now();
-        let cases = try_them(&gateway);
+        let cases = try_them();
         println!("{} {kind} in {:?}", cases.len(), start.elapsed());
         wrong.extend(cases.into_iter().filter(|(_, got, expected)| got != expected));
         for client in &mut good {
@@ -367,7 +381,7 @@ fn every_threat_gets_its_answer_and_good_clients_lose_nothing() {
     }
     assert!(wrong.is_empty(), "threat, got, expected: {wrong:#?}");
     gateway.wait_samples("all strangers to be gone", |samples| {
-        samples.one("gateway_connections") == GOOD as u64 && samples.one("gateway_handshakes") == 0
+        samples.one("gateway_connections") == GOOD as u64 + 1 && samples.one("gateway_handshakes") == 0
     });
     gateway.samples().check_conserved();
     assert_eq!(gateway.samples().one("gateway_connections_refused_total{reason=\"full\"}"), 0);

@@ -3,12 +3,12 @@
 //! Reads and writes with the same code as the shards (`wire::ws`), under raised limits of its own, in a task on the HTTP thread:
 //! no client of the market ever waits for it. Never answers while the peer does not read what it was sent.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use wire::close::CloseCode;
 use wire::ws::{FrameReader, Message, Opcode, ReadLimits, write_close, write_frame};
@@ -42,14 +42,19 @@ impl Drop for Place {
 }
 
 /// Echoes until the connection ends. `bytes` are those that came behind the opening request.
-pub(super) async fn serve(mut stream: TcpStream, mut bytes: Vec<u8>, limits: ReadLimits, _place: Place) {
+pub(super) async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    mut bytes: Vec<u8>,
+    limits: ReadLimits,
+    _place: Place,
+) {
     let mut reader = FrameReader::new(limits);
     let mut out = Vec::new();
     let mut len = bytes.len();
     bytes.resize(READ_BYTES.max(len), 0);
     loop {
         let ended = answer(&mut reader, &mut bytes[..len], &mut out);
-        let written = timeout(PATIENCE, stream.write_all(&out)).await;
+        let written = timeout(PATIENCE, write(&mut stream, &out)).await;
         if !matches!(written, Ok(Ok(()))) {
             return;
         }
@@ -65,8 +70,14 @@ pub(super) async fn serve(mut stream: TcpStream, mut bytes: Vec<u8>, limits: Rea
     }
 }
 
+/// With TLS, what is written has not left before it is flushed.
+async fn write(stream: &mut (impl AsyncWrite + Unpin), out: &[u8]) -> io::Result<()> {
+    stream.write_all(out).await?;
+    stream.flush().await
+}
+
 /// Ends the writing half and waits for the peer to do the same, so that the close frame is not lost behind a reset.
-async fn say_goodbye(mut stream: TcpStream, bytes: &mut [u8]) {
+async fn say_goodbye(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &mut [u8]) {
     let end = async {
         if stream.shutdown().await.is_ok() {
             while stream.read(bytes).await.is_ok_and(|len| len > 0) {}

@@ -9,8 +9,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 ///
 /// The gateway's own page may, but only where the host is an address or `localhost`: a name could be made to point at this gateway
 /// by whoever owns the name, so a name has to be on the list.
-pub(super) fn is_allowed(origin: &str, host: &str, listed: &[String]) -> bool {
-    let is_own = origin.strip_prefix("http://") == Some(host) && is_literal(host);
+pub(super) fn is_allowed(origin: &str, host: &str, is_tls: bool, listed: &[String]) -> bool {
+    let scheme = if is_tls { "https://" } else { "http://" };
+    let is_own = origin.strip_prefix(scheme) == Some(host) && is_literal(host);
     is_own || listed.iter().any(|one| one == origin)
 }
 
@@ -53,7 +54,7 @@ mod tests {
     #[test]
     fn only_listed_pages_and_the_own_one_at_an_address_may_connect() {
         let listed = ["https://trade.example".to_owned(), "https://trade.example:8443".to_owned()];
-        let allowed = |origin: &str, host: &str| is_allowed(origin, host, &listed);
+        let allowed = |origin: &str, host: &str| is_allowed(origin, host, false, &listed);
         for (origin, host) in [
             ("https://trade.example", "gateway.example"),
             ("https://trade.example:8443", "gateway.example"),
@@ -86,6 +87,12 @@ mod tests {
         ] {
             assert!(!allowed(origin, host), "{origin} at {host}");
         }
+    }
+
+    #[test]
+    fn the_own_page_over_tls_has_another_scheme() {
+        assert!(is_allowed("https://127.0.0.1:8443", "127.0.0.1:8443", true, &[]));
+        assert!(!is_allowed("http://127.0.0.1:8443", "127.0.0.1:8443", true, &[]));
     }
 
     #[test]

@@ -9,11 +9,13 @@ use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Method, Request, StatusCode, Version};
 use parking_lot::RwLock;
+use rustls::ServerConnection;
 use socket2::TcpKeepalive;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
 use super::accept::{Acceptor, Pace, Speakers};
 use super::door::{Door, Place};
@@ -25,6 +27,7 @@ use crate::engine::EngineHandle;
 use crate::memory::Budget;
 use crate::reference::Reference;
 use crate::shard::{NewConnection, ShardHandle, ShardInput};
+use crate::tls::Tls;
 
 /// One HTML file without a build step.
 const PAGE: &str = include_str!("../../assets/demo.html");
@@ -60,6 +63,8 @@ pub struct PublicState {
     pub upgraded: AtomicU64,
     /// Connections that were refused.
     pub refusals: Refusals,
+    /// Certificate and key, when there is a listener with TLS.
+    pub tls: Option<Arc<Tls>>,
     /// Who is inside.
     pub door: Arc<Door>,
     /// Open connections to the echo.
@@ -71,6 +76,7 @@ impl PublicState {
     pub(super) fn hand_over(
         &self,
         stream: TcpStream,
+        tls: Option<Box<ServerConnection>>,
         leftover: Vec<u8>,
         ext: bool,
         place: Place,
@@ -81,7 +87,7 @@ impl PublicState {
         // Relaxed: ids need only be different.
         let connection_id = self.upgraded.fetch_add(1, Ordering::Relaxed) + 1;
         shard.connections.fetch_add(1, Ordering::Relaxed);
-        let connection = NewConnection { stream, leftover, ext, connection_id, place };
+        let connection = NewConnection { stream, tls, leftover, ext, connection_id, place };
         if shard.send(ShardInput::Connect(connection)).is_err() {
             shard.connections.fetch_sub(1, Ordering::Relaxed);
             self.refusals.count(Reason::Full);
@@ -113,8 +119,15 @@ pub fn tune(listener: &socket2::Socket, config: &Config) -> std::io::Result<()> 
     listener.set_tcp_user_timeout(Some(user_timeout.max(2 * stall)))
 }
 
-/// Serves until the runtime ends.
-pub async fn serve(listener: TcpListener, state: Arc<PublicState>) {
+/// Who asks, and how.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer {
+    pub(super) address: IpAddr,
+    pub(super) is_tls: bool,
+}
+
+/// Serves one listener until the runtime ends.
+pub async fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, state: Arc<PublicState>) {
     let inbound = &state.config.inbound;
     let patience = Patience {
         head: Duration::from_millis(inbound.handshake_ms),
@@ -129,11 +142,16 @@ pub async fn serve(listener: TcpListener, state: Arc<PublicState>) {
         speakers.make_room().await;
         let (stream, peer) = acceptor.accept().await;
         match state.door.arrive(peer.ip(), state.clock.mono()) {
-            Ok(place) => speakers.spawn(speak(stream, peer.ip(), place, patience, Arc::clone(&state))),
+            Ok(place) => {
+                let peer = Peer { address: peer.ip(), is_tls: tls.is_some() };
+                let acceptor = tls.as_ref().map(|tls| tls.acceptor());
+                speakers.spawn(speak(stream, acceptor, peer, place, patience, Arc::clone(&state)));
+            }
             Err(reason) => {
                 state.refusals.count(reason);
                 while turned_away.try_join_next().is_some() {}
-                if turned_away.len() < TURNED_AWAY_MAX {
+                // Over TLS a word would cost a handshake.
+                if turned_away.len() < TURNED_AWAY_MAX && tls.is_none() {
                     turned_away.spawn_local(turn_away(stream));
                 }
             }
@@ -142,8 +160,24 @@ pub async fn serve(listener: TcpListener, state: Arc<PublicState>) {
 }
 
 /// Speaks HTTP with one peer, who has a place as long as it does.
-async fn speak(stream: TcpStream, from: IpAddr, _place: Place, patience: Patience, state: Arc<PublicState>) {
-    serve_connection(stream, patience, |request| route(request, from, Arc::clone(&state))).await;
+async fn speak(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    peer: Peer,
+    _place: Place,
+    patience: Patience,
+    state: Arc<PublicState>,
+) {
+    let handle = |request| route(request, peer, Arc::clone(&state));
+    let Some(tls) = tls else { return serve_connection(stream, patience, handle).await };
+    match timeout(patience.head, tls.accept(stream)).await {
+        Ok(Ok(stream)) => serve_connection(stream, patience, handle).await,
+        Ok(Err(error)) => {
+            state.refusals.count(Reason::Tls);
+            tracing::debug!(%error, "a TLS handshake failed");
+        }
+        Err(_) => state.refusals.count(Reason::Tls),
+    }
 }
 
 /// Tells a peer that its address has had enough, without hearing it.
@@ -167,7 +201,7 @@ async fn turn_away(mut stream: TcpStream) {
     let _ = timeout(TURN_AWAY_PATIENCE, tell).await;
 }
 
-async fn route(request: Request<Incoming>, from: IpAddr, state: Arc<PublicState>) -> Answer {
+async fn route(request: Request<Incoming>, peer: Peer, state: Arc<PublicState>) -> Answer {
     if let Err(problem) = check_head(&request) {
         let mut answer = text(StatusCode::BAD_REQUEST, format!("{problem}\n"));
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -175,7 +209,7 @@ async fn route(request: Request<Incoming>, from: IpAddr, state: Arc<PublicState>
     }
     let path = request.uri().path();
     if path == MARKET || (path == ECHO && state.config.echo.enabled) {
-        return upgrade::answer_upgrade(request, from, state);
+        return upgrade::answer_upgrade(request, peer, state);
     }
     if request.method() != Method::GET {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");

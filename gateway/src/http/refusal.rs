@@ -25,11 +25,13 @@ pub enum Reason {
     Descriptors,
     /// Memory is short.
     Memory,
+    /// A TLS handshake failed or took too long.
+    Tls,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Full,
         Self::Malformed,
         Self::Origin,
@@ -39,6 +41,7 @@ impl Reason {
         Self::Handshakes,
         Self::Descriptors,
         Self::Memory,
+        Self::Tls,
     ];
 
     /// The metric label.
@@ -54,6 +57,7 @@ impl Reason {
             Self::Handshakes => "handshakes",
             Self::Descriptors => "descriptors",
             Self::Memory => "memory",
+            Self::Tls => "tls",
         }
     }
 }

@@ -15,9 +15,10 @@ use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 use super::door::Place;
-use super::public::ECHO;
+use super::public::{ECHO, Peer};
 use super::refusal::Reason;
 use super::{Answer, PublicState, echo, origin, text};
 
@@ -35,16 +36,12 @@ enum Purpose {
 /// Answers an upgrade request, and hands the connection over when its client was told.
 ///
 /// Nothing that the client sent is repeated in the answer: no subprotocol, no extension, no word of an error.
-pub(super) fn answer_upgrade(
-    mut request: Request<Incoming>,
-    from: IpAddr,
-    state: Arc<PublicState>,
-) -> Answer {
-    if let Err((status, problem)) = check(&request, &state.config.public.origins) {
+pub(super) fn answer_upgrade(mut request: Request<Incoming>, peer: Peer, state: Arc<PublicState>) -> Answer {
+    if let Err((status, problem)) = check(&request, peer.is_tls, &state.config.public.origins) {
         let reason = if status == StatusCode::FORBIDDEN { Reason::Origin } else { Reason::Malformed };
         return refuse(&state, reason, status, problem);
     }
-    let purpose = match purpose(&request, from, &state) {
+    let purpose = match purpose(&request, peer.address, &state) {
         Ok(purpose) => purpose,
         Err(Reason::AddressFull) => {
             let problem = "too many connections of this address";
@@ -98,37 +95,68 @@ fn purpose(request: &Request<Incoming>, from: IpAddr, state: &PublicState) -> Re
     state.door.admit(from).map(|place| Purpose::Market { ext, place })
 }
 
+/// What a connection was before hyper took it.
+enum Carrier {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
 async fn hand_over(upgraded: UpgradeFut, purpose: Purpose, state: Arc<PublicState>) {
     let socket = match upgraded.await {
         Ok(socket) => take_socket(socket.into_inner()),
         Err(error) => Err(error.to_string()),
     };
-    let result = match (socket, purpose) {
-        (Ok((stream, leftover)), Purpose::Market { ext, place }) => {
-            state.hand_over(stream, leftover, ext, place).map_err(|error| error.to_string())
-        }
-        (Ok((stream, leftover)), Purpose::Echo(place)) => {
-            echo::serve(stream, leftover, state.config.echo.read_limits(), place).await;
-            Ok(())
-        }
-        (Err(error), _) => Err(error),
+    let result = match socket {
+        Ok((carrier, leftover)) => serve(carrier, leftover, purpose, &state).await,
+        Err(error) => Err(error),
     };
     if let Err(error) = result {
         tracing::debug!(error, "an upgrade was not finished");
     }
 }
 
-/// Unwraps the plain socket from under hyper, with what the client sent behind its request.
-fn take_socket(upgraded: TokioIo<Upgraded>) -> Result<(TcpStream, Vec<u8>), String> {
+async fn serve(
+    carrier: Carrier,
+    leftover: Vec<u8>,
+    purpose: Purpose,
+    state: &PublicState,
+) -> Result<(), String> {
+    let limits = state.config.echo.read_limits();
+    match (purpose, carrier) {
+        (Purpose::Echo(place), Carrier::Plain(stream)) => echo::serve(stream, leftover, limits, place).await,
+        (Purpose::Echo(place), Carrier::Tls(stream)) => echo::serve(stream, leftover, limits, place).await,
+        (Purpose::Market { ext, place }, carrier) => {
+            let (stream, tls) = match carrier {
+                Carrier::Plain(stream) => (stream, None),
+                Carrier::Tls(stream) => {
+                    let (stream, tls) = stream.into_inner();
+                    (stream, Some(Box::new(tls)))
+                }
+            };
+            return state.hand_over(stream, tls, leftover, ext, place).map_err(|error| error.to_string());
+        }
+    }
+    Ok(())
+}
+
+/// Unwraps the socket from under hyper, with what the client sent behind its request.
+fn take_socket(upgraded: TokioIo<Upgraded>) -> Result<(Carrier, Vec<u8>), String> {
+    let upgraded = match upgraded.into_inner().downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => return Ok((Carrier::Plain(parts.io.into_inner()), parts.read_buf.to_vec())),
+        Err(upgraded) => upgraded,
+    };
     let parts = upgraded
-        .into_inner()
-        .downcast::<TokioIo<TcpStream>>()
-        .map_err(|_| "the connection is no plain socket".to_owned())?;
-    Ok((parts.io.into_inner(), parts.read_buf.to_vec()))
+        .downcast::<TokioIo<TlsStream<TcpStream>>>()
+        .map_err(|_| "the connection is neither plain nor TLS".to_owned())?;
+    Ok((Carrier::Tls(Box::new(parts.io.into_inner())), parts.read_buf.to_vec()))
 }
 
 /// What RFC 6455 section 4.2.1 asks of a request, and whether its page may ask at all.
-fn check(request: &Request<Incoming>, origins: &[String]) -> Result<(), (StatusCode, &'static str)> {
+fn check(
+    request: &Request<Incoming>,
+    is_tls: bool,
+    origins: &[String],
+) -> Result<(), (StatusCode, &'static str)> {
     let headers = request.headers();
     if request.method() != Method::GET {
         return Err((StatusCode::METHOD_NOT_ALLOWED, "only GET upgrades to a WebSocket"));
@@ -151,17 +179,21 @@ fn check(request: &Request<Incoming>, origins: &[String]) -> Result<(), (StatusC
     if !only(headers, SEC_WEBSOCKET_KEY).is_some_and(|key| key_is_valid(key.as_bytes())) {
         return Err((StatusCode::BAD_REQUEST, "Sec-WebSocket-Key must be one base64 text of 16 octets"));
     }
-    check_origin(headers, origins)
+    check_origin(headers, is_tls, origins)
 }
 
 /// A request without an origin comes from no web page.
-fn check_origin(headers: &HeaderMap, origins: &[String]) -> Result<(), (StatusCode, &'static str)> {
+fn check_origin(
+    headers: &HeaderMap,
+    is_tls: bool,
+    origins: &[String],
+) -> Result<(), (StatusCode, &'static str)> {
     if !headers.contains_key(ORIGIN) {
         return Ok(());
     }
     let text = |name| only(headers, name).and_then(|value| value.to_str().ok());
     let (origin, host) = (text(ORIGIN), text(HOST).unwrap_or_default());
-    if origin.is_some_and(|origin| origin::is_allowed(origin, host, origins)) {
+    if origin.is_some_and(|origin| origin::is_allowed(origin, host, is_tls, origins)) {
         return Ok(());
     }
     Err((StatusCode::FORBIDDEN, "pages of this origin may not connect: see public.origins"))

@@ -60,6 +60,12 @@ pub const METRICS: &[Metric] = &[
     gauge("gateway_memory_tight", "1 while new work is refused because memory is short", &[], |c| {
         whole(u64::from(c.memory_tight))
     }),
+    counter(
+        "gateway_tls_reloads_total",
+        "Times that certificate and key were read again",
+        &["result"],
+        |c| wholes(["renewed", "refused"].into_iter().zip(c.tls_reloads)),
+    ),
     counter("gateway_log_lines_lost_total", "Log lines that were not written", &["reason"], |c| {
         wholes(LOSSES.into_iter().zip(c.log_lines_lost))
     }),

@@ -1,15 +1,17 @@
 //! The sockets of a shard: reading into one shared buffer, writing without waiting.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream as StdTcpStream};
+use std::io;
+use std::net::{SocketAddr, TcpStream as StdTcpStream};
 
 use fanout::{ClientId, Now, Sink, Written};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use model::Nanos;
+use rustls::ServerConnection;
 use wire::ws::{FrameReader, Violation};
 
+use super::link::Link;
 use crate::clock::Clock;
 use crate::http::Place;
 
@@ -38,7 +40,7 @@ pub(super) enum Stop {
 }
 
 struct Socket {
-    stream: TcpStream,
+    link: Link,
     reader: FrameReader,
     /// Given back with the socket.
     _place: Place,
@@ -88,7 +90,7 @@ impl Sockets {
     }
 
     pub(super) fn peer(&self, id: ClientId) -> Option<SocketAddr> {
-        self.sockets.get(id.0 as usize)?.as_ref()?.stream.peer_addr().ok()
+        self.sockets.get(id.0 as usize)?.as_ref()?.link.peer().ok()
     }
 
     /// Bytes that clients sent.
@@ -105,23 +107,32 @@ impl Sockets {
         &mut self,
         id: ClientId,
         stream: StdTcpStream,
+        tls: Option<Box<ServerConnection>>,
         reader: FrameReader,
         leftover: Vec<u8>,
         place: Place,
     ) -> io::Result<()> {
-        let mut stream = TcpStream::from_std(stream);
+        let mut link = Link::new(TcpStream::from_std(stream), tls);
         let interest = Interest::READABLE | Interest::WRITABLE;
-        let registered = self.registry.register(&mut stream, Token(id.0 as usize), interest);
+        let registered = self.registry.register(link.socket(), Token(id.0 as usize), interest);
         if self.sockets.len() <= id.0 as usize {
             self.sockets.resize_with(id.0 as usize + 1, || None);
         }
-        self.sockets[id.0 as usize] = Some(Socket { stream, reader, _place: place, deaf: false });
-        self.count += 1;
-        if !leftover.is_empty() {
+        // What is in the socket already is told like what comes later; what TLS has taken from it is not.
+        if !leftover.is_empty() || link.is_tls() {
             self.leftovers.push((id, leftover));
+            self.unread.push(id);
         }
-        self.unread.push(id);
+        self.sockets[id.0 as usize] = Some(Socket { link, reader, _place: place, deaf: false });
+        self.count += 1;
         registered
+    }
+
+    /// Has a client read once more, if it is still there.
+    pub(super) fn read_on(&mut self, id: ClientId) {
+        if self.sockets.get(id.0 as usize).is_some_and(Option::is_some) {
+            self.unread.push(id);
+        }
     }
 
     pub(super) const fn has_unread(&self) -> bool {
@@ -147,7 +158,7 @@ impl Sockets {
             }
         }
         for _ in 0..READS_PER_TURN {
-            let read = socket.stream.read(&mut self.buffer);
+            let read = socket.link.read(&mut self.buffer);
             self.read_bytes += *read.as_ref().unwrap_or(&0) as u64;
             match read {
                 Ok(0) => return ReadOutcome::Gone,
@@ -158,6 +169,10 @@ impl Sockets {
                         // More may lie in the socket; the edge was used up by this read.
                         self.unread.push(id);
                         return ReadOutcome::Stopped(stop);
+                    }
+                    if len < READ_BYTES && !socket.link.is_tls() {
+                        // The socket is empty; what comes from here on, also its end, is told.
+                        return ReadOutcome::Idle;
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return ReadOutcome::Idle,
@@ -194,12 +209,18 @@ impl Sockets {
         Some(id)
     }
 
+    /// The socket takes bytes again.
+    pub(super) fn handle_writable(&mut self, id: ClientId) {
+        if let Some(Some(socket)) = self.sockets.get_mut(id.0 as usize) {
+            socket.link.handle_writable();
+        }
+    }
+
     /// Ends the writing half; the peer sees the end after everything that was written.
     pub(super) fn shutdown(&mut self, id: ClientId) {
         if let Some(Some(socket)) = self.sockets.get_mut(id.0 as usize) {
             socket.deaf = true;
-            // A connection that is gone already is what was wanted.
-            let _ = socket.stream.shutdown(Shutdown::Write);
+            socket.link.shutdown();
         }
     }
 
@@ -209,7 +230,7 @@ impl Sockets {
             return false;
         };
         // Dropping the socket would do it as well; the kernel forgets a closed descriptor.
-        let _ = self.registry.deregister(&mut socket.stream);
+        let _ = self.registry.deregister(socket.link.socket());
         self.leftovers.retain(|(client, _)| *client != id);
         self.unread.retain(|&client| client != id);
         self.midway.remove(&id);
@@ -227,9 +248,7 @@ impl Sink for Sockets {
     fn write(&mut self, id: ClientId, bytes: &[u8]) -> Written {
         let Some(Some(socket)) = self.sockets.get_mut(id.0 as usize) else { return Written::Gone };
         loop {
-            match socket.stream.write(bytes) {
-                // A short write means a full socket: Linux notes that it has no space and tells when it has some again, so there is
-                // no need to be refused as well.
+            match socket.link.write(bytes) {
                 Ok(len) => return Written::Bytes(len),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Written::Bytes(0),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -23,6 +23,7 @@ pub mod script;
 pub mod socket;
 pub mod tape;
 pub mod truth;
+pub mod tunnel;
 pub mod view;
 pub mod visitor;
 

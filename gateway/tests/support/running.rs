@@ -58,6 +58,18 @@ impl Running {
         Self { child, out, public, admin }
     }
 
+    /// Where it speaks TLS; it says so after its other addresses.
+    pub fn tls(&mut self) -> SocketAddr {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            assert!(self.out.read_line(&mut line).expect("the command speaks") > 0, "it has no TLS");
+            if let Some((_, rest)) = line.split_once("wss://") {
+                return rest.trim_end().trim_end_matches("/v2").parse().expect("an address");
+            }
+        }
+    }
+
     /// A client that knows the instruments; the feed announces them in the first moments.
     pub fn client(&self) -> Client {
         let mut client = Client::connect(self.public, "/v2");
