@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use wire::close::CloseCode;
 use wire::ws::ReadLimits;
 
+use crate::auth::{self, Auth, Guard};
 use crate::clock::Clock;
 use crate::config::{Config, Layout};
 use crate::engine::{self, Engine, EngineHandle, EngineRequest};
@@ -37,6 +38,9 @@ pub enum StartError {
         /// The system's reason.
         error: io::Error,
     },
+    /// The files with keys cannot be used; everything that is wrong, one line each.
+    #[error("{}", .0.join("\n  "))]
+    Keys(Vec<String>),
     /// A thread cannot be started.
     #[error("a thread cannot be started: {0}")]
     Thread(#[from] io::Error),
@@ -52,6 +56,7 @@ pub struct App {
     state: Arc<PublicState>,
     stopping: Arc<AtomicBool>,
     threads: Threads,
+    keeper: JoinHandle<()>,
     /// Dropping it ends the HTTP runtime.
     front: Option<oneshot::Sender<()>>,
     front_thread: JoinHandle<()>,
@@ -64,6 +69,9 @@ impl App {
     /// When an address or a thread is not to be had.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let clock = Clock::default();
+        let (auth, inbox) = Auth::new(&config, clock).map_err(StartError::Keys)?;
+        let guard =
+            Guard::load(&config.admin.token_file).map_err(|problem| StartError::Keys(vec![problem]))?;
         let public = listen("public.listen", config.public.listen, |socket| tune(socket, &config))?;
         let admin = listen("admin.listen", config.admin.listen, |_| Ok(()))?;
         let (public_address, admin_address) = (public.local_addr()?, admin.local_addr()?);
@@ -72,23 +80,32 @@ impl App {
 
         let requests = engine::requests();
         let layout = layout(&config);
-        let shards = build_shards(&config, layout, &requests.0, clock)?;
+        let shards = build_shards(&config, layout, &requests.0, &auth, clock)?;
         let (feed_lanes, reader) = feed::build(config.feed.clone(), clock, Arc::clone(&stopping));
         let (handle, engine) =
             engine::build(feed_lanes, shards.lanes, Arc::clone(&reference), clock, requests);
         let threads = start_threads(layout, reader, engine, shards.shards)?;
-        let state = Arc::new(public_state(config, shards.handles, handle, reference, clock));
+        let keeper = auth::spawn(Arc::clone(&auth), inbox, shards.handles.clone())?;
+        let state = Arc::new(public_state(config, auth, shards.handles, handle, reference, clock));
         let metrics = Arc::new(Metrics::new(Arc::clone(&state), Arc::clone(&stopping)));
-        let (front, front_thread) = start_front(public, admin, Arc::clone(&state), metrics)?;
+        let (front, front_thread) = start_front(public, admin, Arc::clone(&state), metrics, guard)?;
         Ok(Self {
             public: public_address,
             admin: admin_address,
             state,
             stopping,
             threads,
+            keeper,
             front: Some(front),
             front_thread,
         })
+    }
+
+    /// Reads the files again that are read while the gateway runs: keys and revocations.
+    pub fn reload(&self) {
+        if !self.state.auth.order(auth::Order::Reload) {
+            tracing::warn!("too many logins wait, files are not read again now");
+        }
     }
 
     /// Ends: nothing new is accepted, clients are closed with 1001, threads are joined.
@@ -97,6 +114,8 @@ impl App {
         self.stopping.store(true, Ordering::Relaxed);
         drop(self.front.take());
         join(self.front_thread);
+        self.state.auth.stop();
+        join(self.keeper);
         for shard in &self.state.shards {
             if shard.send(ShardInput::Stop(CloseCode::GoingAway)).is_err() {
                 tracing::warn!("a shard is too busy to be told that the gateway ends");
@@ -190,6 +209,7 @@ fn build_shards(
     config: &Config,
     layout: Layout,
     engine: &crossbeam_channel::Sender<EngineRequest>,
+    auth: &Arc<Auth>,
     clock: Clock,
 ) -> Result<Shards, StartError> {
     let count = match (layout, config.shards.count) {
@@ -209,6 +229,7 @@ fn build_shards(
             },
             version: VERSION,
             busy_poll: config.threads.busy_poll,
+            auth: Arc::clone(auth),
         };
         let (handle, lane, shard) = shard::build(settings, engine.clone(), clock)?;
         shards.handles.push(handle);
@@ -220,6 +241,7 @@ fn build_shards(
 
 fn public_state(
     config: Config,
+    auth: Arc<Auth>,
     shards: Vec<ShardHandle>,
     engine: EngineHandle,
     reference: Arc<RwLock<Reference>>,
@@ -227,6 +249,7 @@ fn public_state(
 ) -> PublicState {
     PublicState {
         config,
+        auth,
         shards,
         engine,
         reference,
@@ -234,6 +257,7 @@ fn public_state(
         upgraded: Default::default(),
         refused_full: Default::default(),
         refused_malformed: Default::default(),
+        refused_auth: Default::default(),
         handshakes: Default::default(),
     }
 }
@@ -244,6 +268,7 @@ fn start_front(
     admin: net::TcpListener,
     state: Arc<PublicState>,
     metrics: Arc<Metrics>,
+    guard: Option<Guard>,
 ) -> io::Result<(oneshot::Sender<()>, JoinHandle<()>)> {
     let (stop, stopped) = oneshot::channel::<()>();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -257,7 +282,7 @@ fn start_front(
             biased;
             _ = stopped => {}
             () = serve_public(public, state) => {}
-            () = serve_admin(admin, metrics) => {}
+            () = serve_admin(admin, metrics, guard) => {}
         }
     };
     let thread = thread::Builder::new().name("http".into()).spawn(move || {

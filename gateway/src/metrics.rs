@@ -8,9 +8,10 @@ mod table;
 mod threads;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use auth::Refusal;
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricFamily;
@@ -50,6 +51,15 @@ pub struct Counts {
     opened: u64,
     refused_full: u64,
     refused_malformed: u64,
+    refused_auth: u64,
+    /// Credentials accepted: tokens, API keys.
+    auth_accepted: [u64; 2],
+    /// In the order of `Refusal::ALL`.
+    auth_refused: [u64; Refusal::ALL.len()],
+    /// Times that files with keys were read again: whole, and in vain.
+    auth_reloads: [u64; 2],
+    /// Keys that verify, API keys, revocations.
+    auth_sizes: [u64; 3],
     connections_max: u64,
     handshakes: u64,
     stopping: bool,
@@ -58,6 +68,11 @@ pub struct Counts {
 /// Nanoseconds as the unit that is published.
 fn seconds(nanos: u64) -> f64 {
     nanos as f64 / 1e9
+}
+
+/// Counts that several threads make.
+fn loaded<const N: usize>(counts: &[AtomicU64; N]) -> [u64; N] {
+    counts.each_ref().map(|count| count.load(Ordering::Relaxed))
 }
 
 /// Where counts come from.
@@ -139,6 +154,11 @@ impl Metrics {
             opened: self.public.upgraded.load(Ordering::Relaxed),
             refused_full: self.public.refused_full.load(Ordering::Relaxed),
             refused_malformed: self.public.refused_malformed.load(Ordering::Relaxed),
+            refused_auth: self.public.refused_auth.load(Ordering::Relaxed),
+            auth_accepted: loaded(&self.public.auth.stats.accepted),
+            auth_refused: loaded(&self.public.auth.stats.refused),
+            auth_reloads: loaded(&self.public.auth.stats.reloads),
+            auth_sizes: self.public.auth.sizes().map(|size| size as u64),
         })
     }
 

@@ -5,6 +5,7 @@
 //! the engine's lane and a few writes, so that a client waiting for its write gets what arrived meanwhile. Every decision
 //! is the hub's; this file moves bytes.
 
+mod admitted;
 mod counts;
 mod sockets;
 
@@ -23,11 +24,13 @@ use tokio::sync::oneshot;
 use wire::close::CloseCode;
 use wire::ws::{FrameReader, Message, ReadLimits};
 
+use crate::auth::{Admission, Auth, Verdict};
 use crate::busy::LoopWatch;
 use crate::clock::Clock;
 use crate::engine::EngineRequest;
 use crate::lane::{EngineLane, ShardLane, ShardWaker, lane};
 use crate::upstream::Upstream;
+use admitted::Seats;
 pub use counts::ShardStats;
 use sockets::{ReadOutcome, Sockets};
 
@@ -63,6 +66,10 @@ pub enum ShardInput {
     Connect(NewConnection),
     /// Somebody wants the counts.
     Stats(oneshot::Sender<Box<ShardStats>>),
+    /// What became of a login.
+    LoggedIn(Box<Verdict>),
+    /// Keys or revocations have changed: everybody is to be looked at anew.
+    Review,
     /// An operator asks or orders something of the hub; the answer travels in the closure.
     Operate(Operation),
     /// Close every client with this code, then end.
@@ -107,6 +114,8 @@ pub struct NewConnection {
     pub ext: bool,
     /// Number on the wire.
     pub connection_id: u64,
+    /// As whom it was let in.
+    pub admission: Admission,
 }
 
 /// What the rest of the gateway holds of a shard.
@@ -145,6 +154,8 @@ pub struct ShardSettings {
     pub version: &'static str,
     /// Whether to ask for readiness again and again instead of sleeping.
     pub busy_poll: bool,
+    /// Who is let in.
+    pub auth: Arc<Auth>,
 }
 
 /// A shard, and what engine and gateway hold of it.
@@ -165,6 +176,7 @@ pub fn build(
     let shard = Shard {
         hub: Hub::new(settings.limits.clone(), settings.tiers.clone(), settings.version),
         sockets: Sockets::new(poll.registry().try_clone()?, clock),
+        seats: Seats::default(),
         poll,
         settings,
         lane: lane_out,
@@ -206,6 +218,7 @@ pub struct Shard {
     settings: ShardSettings,
     hub: Hub,
     sockets: Sockets,
+    seats: Seats,
     lane: EngineLane,
     inputs: Receiver<ShardInput>,
     engine: Sender<EngineRequest>,
@@ -352,6 +365,8 @@ impl Shard {
             match input {
                 ShardInput::Connect(connection) => self.connect(connection),
                 // A receiver that is gone does not need its answer.
+                ShardInput::LoggedIn(verdict) => self.handle_verdict(*verdict),
+                ShardInput::Review => self.review_all(),
                 ShardInput::Stats(reply) => drop(reply.send(Box::new(self.stats()))),
                 ShardInput::Operate(Operation(operate)) => {
                     let now = self.clock.now();
@@ -394,8 +409,9 @@ impl Shard {
     }
 
     fn connect(&mut self, connection: NewConnection) {
-        let NewConnection { stream, leftover, ext, connection_id } = connection;
+        let NewConnection { stream, leftover, ext, connection_id, admission } = connection;
         let id = self.hub.handle_connect(connection_id, ext, self.clock.now());
+        self.admit(id, admission);
         let reader = FrameReader::new(self.settings.read_limits);
         if let Err(error) = self.sockets.insert(id, stream, reader, leftover) {
             tracing::warn!(%error, "a socket cannot be watched");
@@ -430,6 +446,7 @@ impl Shard {
     }
 
     fn drain_outputs(&mut self) {
+        self.pass_logins_on();
         if let Some(request) = self.unsent.take() {
             self.ask(request);
         }
@@ -457,6 +474,7 @@ impl Shard {
             // Relaxed: a count for choosing a shard and for the limit, nothing hangs on its order.
             self.connections.fetch_sub(1, Ordering::Relaxed);
         }
+        self.seats.put(id, None);
         self.hub.handle_disconnect(id);
     }
 

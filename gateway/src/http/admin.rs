@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
+use hyper::header::{HeaderValue, ORIGIN, WWW_AUTHENTICATE};
 use hyper::{Method, Request, StatusCode};
 use tokio::net::TcpListener;
 
 use super::operate::answer_operator;
 use super::{Answer, accept, answer, serve_connection, text};
+use crate::auth::Guard;
 use crate::metrics::Metrics;
 
 /// Longest time that an idle or slow admin connection is kept: a scrape comes, is answered and goes.
@@ -18,11 +20,12 @@ const CONNECTION_PATIENCE: Duration = Duration::from_secs(120);
 const HEAD_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Serves until the runtime ends.
-pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>) {
+pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, guard: Option<Guard>) {
+    let guard = Arc::new(guard);
     accept(listener, |stream| {
-        let metrics = Arc::clone(&metrics);
+        let (metrics, guard) = (Arc::clone(&metrics), Arc::clone(&guard));
         async move {
-            let handle = |request| route(request, Arc::clone(&metrics));
+            let handle = |request| route(request, Arc::clone(&metrics), Arc::clone(&guard));
             // Over the patience the connection is simply dropped.
             let _ =
                 tokio::time::timeout(CONNECTION_PATIENCE, serve_connection(stream, HEAD_PATIENCE, handle))
@@ -32,8 +35,19 @@ pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>) {
     .await;
 }
 
-async fn route(request: Request<Incoming>, metrics: Arc<Metrics>) -> Answer {
+async fn route(request: Request<Incoming>, metrics: Arc<Metrics>, guard: Arc<Option<Guard>>) -> Answer {
     let (path, query) = (request.uri().path(), request.uri().query().unwrap_or(""));
+    // Whoever restarts or balances asks for health without knowing secrets.
+    let is_open = matches!(path, "/livez" | "/readyz");
+    if !is_open && guard.as_ref().as_ref().is_some_and(|guard| !guard.admits(request.headers())) {
+        let mut answer = text(StatusCode::UNAUTHORIZED, "the admin token is needed: Authorization: Bearer\n");
+        answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"admin\""));
+        return answer;
+    }
+    // A page that somebody has open in a browser of this machine can send orders too, but not without saying where it is from.
+    if request.method() != Method::GET && request.headers().contains_key(ORIGIN) {
+        return text(StatusCode::FORBIDDEN, "orders are not taken from web pages\n");
+    }
     if let Some(answer) = answer_operator(request.method(), path, query, metrics.public()).await {
         return answer;
     }

@@ -11,6 +11,7 @@ use socket2::TcpKeepalive;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{Answer, accept, answer, reference, serve_connection, text, upgrade};
+use crate::auth::{Admission, Auth};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::EngineHandle;
@@ -32,6 +33,8 @@ const USER_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct PublicState {
     /// Settings in force.
     pub config: Config,
+    /// Who is let in.
+    pub auth: Arc<Auth>,
     /// Where clients go.
     pub shards: Vec<ShardHandle>,
     /// Where depth is asked.
@@ -46,6 +49,8 @@ pub struct PublicState {
     pub refused_full: AtomicU64,
     /// Upgrade requests that were none.
     pub refused_malformed: AtomicU64,
+    /// Upgrade requests of somebody who is not let in.
+    pub refused_auth: AtomicU64,
     /// Open HTTP connections that are not upgraded.
     pub handshakes: AtomicUsize,
 }
@@ -58,14 +63,20 @@ impl PublicState {
     }
 
     /// Gives an upgraded socket to the shard with the fewest clients.
-    pub(super) fn hand_over(&self, stream: TcpStream, leftover: Vec<u8>, ext: bool) -> std::io::Result<()> {
+    pub(super) fn hand_over(
+        &self,
+        stream: TcpStream,
+        leftover: Vec<u8>,
+        ext: bool,
+        admission: Admission,
+    ) -> std::io::Result<()> {
         let stream = stream.into_std()?;
         let shard = self.shards.iter().min_by_key(|shard| shard.connections.load(Ordering::Relaxed));
         let Some(shard) = shard else { return Ok(()) };
         // Relaxed: ids need only be different.
         let connection_id = self.upgraded.fetch_add(1, Ordering::Relaxed) + 1;
         shard.connections.fetch_add(1, Ordering::Relaxed);
-        let connection = NewConnection { stream, leftover, ext, connection_id };
+        let connection = NewConnection { stream, leftover, ext, connection_id, admission };
         if shard.send(ShardInput::Connect(connection)).is_err() {
             shard.connections.fetch_sub(1, Ordering::Relaxed);
             self.refused_full.fetch_add(1, Ordering::Relaxed);
@@ -116,7 +127,10 @@ async fn route(request: Request<Incoming>, state: Arc<PublicState>) -> Answer {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
     }
     match path.strip_prefix("/0/public/") {
-        Some(name) => reference::answer_reference(name, request.uri().query().unwrap_or(""), &state).await,
+        Some(name) => {
+            let query = request.uri().query().unwrap_or("");
+            reference::answer_reference(name, query, request.headers(), &state).await
+        }
         None if path == "/" => answer(StatusCode::OK, "text/html; charset=utf-8", PAGE),
         None => {
             text(StatusCode::NOT_FOUND, "try / for the demo page, /v2 for WebSocket, /0/public/AssetPairs\n")

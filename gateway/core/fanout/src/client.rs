@@ -1,9 +1,12 @@
 //! One client: what it subscribes to and how far it has been sent. Owns no messages but its unsent rest.
 
+use std::sync::Arc;
+
 use model::{Channel, Epoch, Nanos, Sequence, StreamId};
 use wire::close::CloseCode;
 use wire::reply::Terms;
 
+use crate::grant::Grant;
 use crate::limits::Limits;
 use crate::planted::{self, Bug};
 use crate::terms::Rate;
@@ -104,6 +107,10 @@ pub(crate) struct Client {
     pub(crate) ext: bool,
     /// Index of its tier.
     pub(crate) tier: u8,
+    /// What it was granted; none is everything that its tier covers.
+    pub(crate) grant: Option<Arc<Grant>>,
+    /// Somebody looks at its token.
+    pub(crate) logs_in: bool,
     pub(crate) mode: Mode,
     /// Stands in the queue of dirty clients.
     pub(crate) queued: bool,
@@ -148,6 +155,8 @@ impl Client {
             connection_id,
             ext,
             tier: 0,
+            grant: None,
+            logs_in: false,
             mode: Mode::Live,
             queued: false,
             queued_at: 0,

@@ -7,6 +7,7 @@ mod audit;
 mod catch_up;
 mod entries;
 mod gather;
+mod grants;
 mod report;
 mod requests;
 mod serving;
@@ -28,6 +29,7 @@ use crate::merge::Merger;
 use crate::stats::HubStats;
 use crate::stream::Stream;
 use crate::terms::TierBounds;
+pub use grants::Login;
 pub use report::{ClientReport, StreamReport, SubscriptionReport};
 use timers::Timers;
 
@@ -99,6 +101,8 @@ pub struct Hub {
     /// What the operator allows, by tier; a client begins in the first.
     tiers: Vec<TierBounds>,
     outputs: VecDeque<Output>,
+    /// Tokens that somebody has to look at, at most one of each client.
+    logins: VecDeque<Login>,
     table: InstrumentTable,
     pairs: Vec<Pair>,
     status: FeedStatus,
@@ -155,6 +159,7 @@ impl Hub {
             timers: Timers::default(),
             tiers,
             outputs: VecDeque::new(),
+            logins: VecDeque::new(),
             table: InstrumentTable::default(),
             pairs: Vec::new(),
             status: FeedStatus::Maintenance,
@@ -283,6 +288,10 @@ impl Hub {
             (self.limits.stall_max, self.limits.close_grace, self.limits.heartbeat);
         let Some(client) = self.client(id) else { return };
         let mono = now.mono;
+        if client.grant.as_ref().is_some_and(|grant| grant.has_ended(mono)) && self.end_expired(id) {
+            return;
+        }
+        let Some(client) = self.client(id) else { return };
         let quiet = mono.since(client.last_sent);
         match client.mode {
             Mode::Closing(_) | Mode::Closed if mono > *client.close_by.get_or_insert(mono + close_grace) => {

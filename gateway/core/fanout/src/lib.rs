@@ -18,6 +18,7 @@
 
 mod batch;
 mod client;
+mod grant;
 mod histogram;
 mod hub;
 mod limits;
@@ -32,8 +33,9 @@ mod terms;
 
 pub use batch::{Batch, ChangeSpan, Entry, EntryData, FrameSpan, Item, Join};
 pub use client::ClientId;
+pub use grant::{Coverage, Denied, Grant, GrantEnd, RequestRate};
 pub use histogram::{Histogram, LagAge, LagEntries, Latency, LatencyHistogram, Quantity, WriteMessages};
-pub use hub::{ClientReport, Hub, Now, Output, Sink, StreamReport, SubscriptionReport, Written};
+pub use hub::{ClientReport, Hub, Login, Now, Output, Sink, StreamReport, SubscriptionReport, Written};
 pub use limits::Limits;
 pub use stats::{ChannelStats, HubStats, Standing};
 pub use terms::{ChannelBounds, TierBounds};
