@@ -18,7 +18,7 @@ use crossbeam_channel::{Sender, TrySendError, bounded};
 use fanout::{Coverage, Grant, TierBounds};
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
-use model::{Nanos, StreamKey};
+use model::{Channel, Nanos};
 use parking_lot::{Mutex, RwLock};
 
 use crate::clock::Clock;
@@ -208,16 +208,8 @@ impl Auth {
         }))
     }
 
-    /// Whether what a request with these headers asks of a book may be told, and how many levels of it.
-    ///
-    /// # Errors
-    /// Why not; it has been counted.
-    pub(crate) fn depth_max(
-        &self,
-        headers: &HeaderMap,
-        stream: StreamKey,
-        symbol: &str,
-    ) -> Result<u16, Refusal> {
+    /// How many levels of the book of a symbol may be told to whoever sends a request with these headers; `None` when none.
+    pub(crate) fn depth_max(&self, headers: &HeaderMap, symbol: &str) -> Option<u16> {
         let grant = Self::presented(headers).and_then(|presented| match presented {
             None => self.anonymous(),
             Some(credential) => {
@@ -227,15 +219,16 @@ impl Auth {
                 Ok(Some(Arc::new(Grant { coverage, ..Grant::of_tier(tier as u8) })))
             }
         });
-        let grant = grant.map_err(|refusal| self.count(refusal))?;
-        let tier = &self.tiers[grant.as_ref().map_or(0, |grant| usize::from(grant.tier))].bounds.coverage;
+        let grant = grant.map_err(|refusal| self.count(refusal)).ok()?;
+        let tier = grant.as_ref().map_or(0, |grant| usize::from(grant.tier));
+        let tier = &self.tiers[tier].bounds.coverage;
         let coverages = [Some(tier), grant.as_ref().map(|grant| &grant.coverage)].into_iter().flatten();
         let mut depth_max = u16::MAX;
         for coverage in coverages {
-            coverage.check(stream, symbol).map_err(|_| self.count(Refusal::Missing))?;
+            coverage.check_any_depth(Channel::Book, Some(symbol)).ok()?;
             depth_max = depth_max.min(coverage.depth_max());
         }
-        Ok(depth_max)
+        Some(depth_max).filter(|&most| most > 0)
     }
 
     /// Whether somebody who sits may stay. Costs one look at a number unless something has changed.

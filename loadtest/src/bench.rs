@@ -83,6 +83,12 @@ pub(crate) struct BenchArgs {
     /// How long clients stall [default: 3s, in a full run 60s].
     #[arg(long, value_parser = parse_duration)]
     stalled_for: Option<Duration>,
+    /// Measure full and subset at this load instead of searching for the top: deliveries a second, for profiles.
+    #[arg(long, value_name = "PER_SECOND")]
+    load: Option<u64>,
+    /// How long to measure each load [default: 600ms, in a full run 2s].
+    #[arg(long, value_parser = parse_duration)]
+    window: Option<Duration>,
     /// Let clients sleep until something comes, instead of polling.
     #[arg(long)]
     sleep: bool,
@@ -108,6 +114,8 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), String> {
     let scale = Scale {
         is_full: args.full,
         stalled_for: args.stalled_for.unwrap_or(if args.full { STALLED_FULL } else { STALLED_SMALL }),
+        load: args.load,
+        window: args.window,
     };
     let rounds = args.rounds.unwrap_or(if args.full { ROUNDS_FULL } else { ROUNDS_SMALL });
     let (kinds, absent) = choose_servers(args, &machine)?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
 use hyper::{HeaderMap, StatusCode};
-use model::{Instrument, InstrumentId, Level, Scale, StreamKey};
+use model::{Instrument, InstrumentId, Level, Scale};
 use rust_decimal::Decimal;
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
@@ -171,8 +171,7 @@ async fn depth(
         let id = find(&reference.table, name).ok_or("EQuery:Unknown asset pair")?;
         (id, reference.table.by_id(id).cloned().ok_or("EQuery:Unknown asset pair")?)
     };
-    let granted = state.auth.depth_max(headers, StreamKey::Book(id, 0), &one.symbol);
-    let most = granted.map_err(|_| "EGeneral:Permission denied")?;
+    let most = state.auth.depth_max(headers, &one.symbol).ok_or("EGeneral:Permission denied")?;
     let (reply, levels) = oneshot::channel();
     let request = EngineRequest::Depth(id, count.clamp(1, DEPTH_MAX.min(most.into())), reply);
     state.engine.requests.try_send(request).map_err(|_| "EService:Busy")?;

@@ -21,6 +21,7 @@ pub mod scene;
 pub mod script;
 pub mod socket;
 pub mod tape;
+pub mod token;
 pub mod truth;
 pub mod view;
 pub mod visitor;

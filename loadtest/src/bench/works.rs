@@ -60,6 +60,10 @@ pub(crate) struct Scale {
     pub(crate) is_full: bool,
     /// How long stalled clients stall, in the setting with 2,000 clients.
     pub(crate) stalled_for: Duration,
+    /// The only load of full and subset, in deliveries per second.
+    pub(crate) load: Option<u64>,
+    /// How long to measure a load, when that was said.
+    pub(crate) window: Option<Duration>,
 }
 
 /// What all cases share.
@@ -100,8 +104,8 @@ impl Scale {
         Duration::from_millis(if self.is_full { 500 } else { 200 })
     }
 
-    pub(crate) const fn window(self) -> Duration {
-        Duration::from_millis(if self.is_full { 2_000 } else { 600 })
+    pub(crate) fn window(self) -> Duration {
+        self.window.unwrap_or(Duration::from_millis(if self.is_full { 2_000 } else { 600 }))
     }
 
     /// How far from the top a search may end.
@@ -245,8 +249,8 @@ impl Name {
     /// What is measured.
     pub(crate) fn cases(self, scale: Scale) -> Vec<Case> {
         match self {
-            Self::Full => vec![Case::Top(FULL)],
-            Self::Subset => vec![Case::Top(SUBSET)],
+            Self::Full => vec![top(FULL, scale)],
+            Self::Subset => vec![top(SUBSET, scale)],
             Self::Latency => {
                 [0.4e6, 1.2e6, 2.0e6].map(|load| Case::Load(SUBSET, load / SUBSET.fan_out(), None)).to_vec()
             }
@@ -276,6 +280,11 @@ impl Name {
             Self::Overload => &overload::COLUMNS,
         }
     }
+}
+
+/// The highest load, or the one that was asked for.
+fn top(work: Work, scale: Scale) -> Case {
+    scale.load.map_or(Case::Top(work), |load| Case::Load(work, load as f64 / work.fan_out(), None))
 }
 
 /// 10 symbols each of 100 at 50,000 deliveries a second over the number of clients; then up to 10 symbols each at

@@ -1,7 +1,7 @@
 //! What the engine posts to a shard in one turn, in order.
 //!
-//! One buffer holds all frames and one all book changes; items point into them. Batches are reused, so a busy engine
-//! allocates nothing per entry.
+//! One buffer holds all frames, one all book changes, one all rows; items are small and point into them. Batches are reused, so a
+//! busy engine allocates nothing per entry.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -60,14 +60,22 @@ pub enum EntryData {
         /// Checksum of the book after this entry.
         checksum: u32,
     },
-    /// The whole row.
+    /// What the entry says as a whole: its place in [`Batch::rows`].
+    Row(u32),
+    /// Some pair changed; what it is now, the shard keeps by [`Item::Pair`].
+    Pair(InstrumentId),
+}
+
+/// An entry of a channel whose entries each say everything. Kept apart from the entries: it is four times their size, and most of
+/// them are of books.
+#[derive(Clone, Copy, Debug)]
+pub enum Row {
+    /// The whole ticker.
     Ticker(Ticker),
     /// One trade.
     Trade(Trade),
     /// The candle as it stands.
     Candle(Candle),
-    /// Some pair changed; what it is now, the shard keeps by [`Item::Pair`].
-    Pair(InstrumentId),
 }
 
 impl EntryData {
@@ -120,6 +128,8 @@ pub struct Batch {
     pub bytes: Vec<u8>,
     /// All book changes.
     pub changes: Vec<WindowChange>,
+    /// All tickers, trades and candles.
+    pub rows: Vec<Row>,
     /// When the oldest event in here was received (wall time).
     pub ts_recv: Nanos,
     /// When the engine posted it (wall time).
@@ -132,6 +142,13 @@ impl Batch {
         self.items.clear();
         self.bytes.clear();
         self.changes.clear();
+        self.rows.clear();
+    }
+
+    /// Adds a row and says where it is.
+    pub fn add_row(&mut self, row: Row) -> EntryData {
+        self.rows.push(row);
+        EntryData::Row(self.rows.len() as u32 - 1)
     }
 
     /// Turns entries into the news that they are lost and keeps what must not be: joins, pairs, states. Says of how many

@@ -26,11 +26,16 @@ impl ClientId {
 pub(crate) struct LogRange {
     pub(crate) start: u64,
     pub(crate) end: u64,
-    /// Post and event time of its oldest entry, for the latency figures.
+}
+
+/// What the ranges of a client stand for. Kept beside them and not in each: there is a range for every delivery.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Given {
+    /// Entries per channel, in the order of [`Channel::ALL`], until all ranges are written.
+    pub(crate) counts: [u32; Channel::ALL.len()],
+    /// Post and event time of the oldest of them, for the latency figures.
     pub(crate) ts_publish: Nanos,
     pub(crate) ts_event: Nanos,
-    /// Entries per channel, in the order of [`Channel::ALL`].
-    pub(crate) counts: [u16; Channel::ALL.len()],
 }
 
 /// How a client is served at the moment.
@@ -146,11 +151,12 @@ pub(crate) struct Client {
     pub(crate) out: Vec<u8>,
     /// What a live client has not been sent, oldest first; at most `ranges_max`.
     pub(crate) ranges: Vec<LogRange>,
+    pub(crate) given: Given,
     pub(crate) subs: Vec<Sub>,
 }
 
 impl Client {
-    pub(crate) const fn new(connection_id: u64, ext: bool, now: Nanos) -> Self {
+    pub(crate) fn new(connection_id: u64, ext: bool, now: Nanos) -> Self {
         Self {
             connection_id,
             ext,
@@ -175,27 +181,25 @@ impl Client {
             dropped: 0,
             out: Vec::new(),
             ranges: Vec::new(),
+            given: Given::default(),
             subs: Vec::new(),
         }
     }
 
     /// Gives a live client one more frame of the log; `false` when its list is full.
-    pub(crate) fn push_range(&mut self, frame: LogRange, limits: &Limits) -> bool {
+    #[inline]
+    pub(crate) fn push_range(&mut self, start: u64, end: u64, limits: &Limits) -> bool {
         if let Some(last) = self.ranges.last_mut()
-            && last.end == frame.start
-            && (frame.end - last.start) as usize <= limits.write_bytes_max
-            && last.counts.iter().zip(frame.counts).all(|(a, b)| a.checked_add(b).is_some())
+            && last.end == start
+            && (end - last.start) as usize <= limits.write_bytes_max
         {
-            last.end = frame.end;
-            for (count, more) in last.counts.iter_mut().zip(frame.counts) {
-                *count += more;
-            }
+            last.end = end;
             return true;
         }
         if self.ranges.len() == limits.ranges_max {
             return false;
         }
-        self.ranges.push(frame);
+        self.ranges.push(LogRange { start, end });
         true
     }
 }

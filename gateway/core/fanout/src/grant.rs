@@ -102,20 +102,29 @@ impl Coverage {
     /// # Errors
     /// What is not.
     pub fn check(&self, stream: StreamKey, symbol: &str) -> Result<(), Denied> {
-        let channel = stream.channel();
-        if !self.channels[channel as usize] {
-            return Err(Denied::Channel(channel));
-        }
         // Reference data names every symbol: it is covered with its channel.
-        if stream.instrument().is_some() && !self.covers_symbol(symbol) {
-            return Err(Denied::Symbol);
-        }
+        let symbol = stream.instrument().map(|_| symbol);
+        self.check_any_depth(stream.channel(), symbol)?;
         match stream {
             StreamKey::Book(_, depth) if DEPTHS[usize::from(depth)] > self.depth_max => {
                 Err(Denied::Depth(self.depth_max))
             }
             _ => Ok(()),
         }
+    }
+
+    /// The same of a channel of a symbol, however deep.
+    ///
+    /// # Errors
+    /// What is not.
+    pub fn check_any_depth(&self, channel: Channel, symbol: Option<&str>) -> Result<(), Denied> {
+        if !self.channels[channel as usize] {
+            return Err(Denied::Channel(channel));
+        }
+        if symbol.is_some_and(|symbol| !self.covers_symbol(symbol)) {
+            return Err(Denied::Symbol);
+        }
+        Ok(())
     }
 
     /// Most levels a side of a book.

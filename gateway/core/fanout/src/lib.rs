@@ -31,7 +31,7 @@ mod stats;
 mod stream;
 mod terms;
 
-pub use batch::{Batch, ChangeSpan, Entry, EntryData, FrameSpan, Item, Join};
+pub use batch::{Batch, ChangeSpan, Entry, EntryData, FrameSpan, Item, Join, Row};
 pub use client::ClientId;
 pub use grant::{Coverage, Denied, Grant, GrantEnd, RequestRate};
 pub use histogram::{Histogram, LagAge, LagEntries, Latency, LatencyHistogram, Quantity, WriteMessages};

@@ -38,6 +38,15 @@ impl Older {
         self.floor = floor;
     }
 
+    /// An entry falls out of the ring that nobody stands before.
+    pub(crate) fn skip(&mut self, ordinal: u64) {
+        if self.bids.is_empty() && self.asks.is_empty() {
+            self.floor = ordinal;
+        } else {
+            self.clear(ordinal);
+        }
+    }
+
     /// Takes the changes of the entry that falls out of the ring.
     pub(crate) fn fold(&mut self, side: Side, ordinal: u64, change: &WindowChange) {
         let prices = self.side_mut(side);

@@ -7,7 +7,7 @@ use model::{Channel, Policy};
 use wire::close::CloseCode;
 use wire::reply::NoticeCode;
 
-use crate::client::LogRange;
+use crate::client::Given;
 use crate::grant::Denied;
 use crate::histogram::{Histogram, LagAge, LagEntries, LatencyHistogram, WriteMessages};
 
@@ -201,11 +201,11 @@ impl HubStats {
         }
     }
 
-    /// The entries of a range were handed to a socket, or will stand behind a cursor; says how many.
-    pub(crate) fn write_range(&mut self, range: &LogRange) -> u64 {
+    /// What a client was given was handed to a socket, or will stand behind a cursor; says how many entries.
+    pub(crate) fn write_given(&mut self, given: &mut Given) -> u64 {
         let mut messages = 0;
-        for (channel, count) in self.channels.iter_mut().zip(range.counts) {
-            let count = u64::from(count);
+        for (channel, count) in self.channels.iter_mut().zip(&mut given.counts) {
+            let count = u64::from(std::mem::take(count));
             channel.written += count;
             channel.pending -= count;
             messages += count;

@@ -3,14 +3,11 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use model::{
-    Candle, Channel, Epoch, InstrumentId, Nanos, Sequence, Side, StreamId, StreamKey, Ticker, Trade,
-    WindowChange,
-};
+use model::{Candle, Channel, Epoch, InstrumentId, Nanos, Sequence, Side, StreamId, StreamKey, WindowChange};
 
 use wire::request::ReqId;
 
-use crate::batch::{Batch, Entry, EntryData, Join};
+use crate::batch::{Batch, Entry, EntryData, Join, Row};
 use crate::client::ClientId;
 use crate::older::Older;
 use crate::planted::{self, Bug};
@@ -20,7 +17,7 @@ use crate::planted::{self, Bug};
 pub(crate) struct RingEntry {
     /// Where its frame lies in the byte log, as long as the log holds it; empty when it was too large for the log.
     pub(crate) log_at: u64,
-    pub(crate) log_end: u64,
+    pub(crate) log_len: u32,
     pub(crate) epoch: Epoch,
     pub(crate) seq: Sequence,
     pub(crate) prev: Sequence,
@@ -30,13 +27,17 @@ pub(crate) struct RingEntry {
     pub(crate) data: RingData,
 }
 
-/// The change of an entry as data.
+/// The change of an entry as data; it is kept in step with the entries where it has more than a few bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum RingData {
-    Book { bids: u32, asks: u32, checksum: u32 },
-    Ticker(Ticker),
-    Trade(Trade),
-    Candle(Candle),
+    /// So many changes.
+    Book {
+        bids: u32,
+        asks: u32,
+        checksum: u32,
+    },
+    /// One row.
+    Row,
     Pair(InstrumentId),
 }
 
@@ -88,12 +89,14 @@ pub(crate) struct Stream {
     /// Epoch of what stood before the oldest entry; none when that was lost.
     epoch_before: Option<Epoch>,
     /// Last states of candle intervals that fell out of the ring, with their ordinals.
-    closings: VecDeque<(u64, RingEntry)>,
+    closings: VecDeque<(u64, RingEntry, Candle)>,
     /// Book entries that fell out of the ring, folded together.
     pub(crate) older: Older,
     entries: VecDeque<RingEntry>,
     /// Book changes of the entries, in their order.
     changes: VecDeque<WindowChange>,
+    /// What the entries of other channels say, one each.
+    rows: VecDeque<Row>,
     /// Who is given ranges as entries come.
     pub(crate) subscribers: Vec<SubRef>,
     /// Who has a cursor only: paused, or with an interval of its own.
@@ -123,6 +126,7 @@ impl Stream {
             older: Older::default(),
             entries: VecDeque::new(),
             changes: VecDeque::new(),
+            rows: VecDeque::new(),
             subscribers: Vec::new(),
             held: Vec::new(),
             waiting: Vec::new(),
@@ -134,25 +138,31 @@ impl Stream {
         }
     }
 
-    /// Adds the newest entry, with where its frame lies in the byte log; so many of the oldest fall out for it.
-    pub(crate) fn push(&mut self, entry: &Entry, batch: &Batch, log: Range<u64>, evictions: usize) {
+    /// So many of the oldest entries fall out. With laggards what they changed is kept: somebody may stand before them.
+    pub(crate) fn make_room(&mut self, evictions: usize, laggards: bool) {
+        let is_needed = laggards || !self.held.is_empty();
         for _ in 0..evictions {
-            self.evict();
+            self.evict(is_needed);
         }
+    }
+
+    /// Adds the newest entry, with where its frame lies in the byte log.
+    pub(crate) fn push(&mut self, entry: &Entry, batch: &Batch, log: Range<u64>) {
         let data = match entry.data {
             EntryData::Book { changes, checksum } => {
                 let (bids, asks) = batch.changes(changes);
                 self.changes.extend(bids.iter().chain(asks));
                 RingData::Book { bids: changes.bids, asks: changes.asks, checksum }
             }
-            EntryData::Ticker(row) => RingData::Ticker(row),
-            EntryData::Trade(trade) => RingData::Trade(trade),
-            EntryData::Candle(candle) => RingData::Candle(candle),
+            EntryData::Row(index) => {
+                self.rows.push_back(batch.rows[index as usize]);
+                RingData::Row
+            }
             EntryData::Pair(id) => RingData::Pair(id),
         };
         self.entries.push_back(RingEntry {
             log_at: log.start,
-            log_end: log.end,
+            log_len: (log.end - log.start) as u32,
             epoch: entry.epoch,
             seq: entry.seq,
             prev: entry.prev,
@@ -168,26 +178,41 @@ impl Stream {
         }
     }
 
-    fn evict(&mut self) {
+    fn evict(&mut self, is_needed: bool) {
         let ordinal = self.oldest();
         let Some(entry) = self.entries.pop_front() else { return };
         self.epoch_before = Some(entry.epoch);
-        if let RingData::Candle(candle) = entry.data
-            && !matches!(self.entries.front(), Some(RingEntry { data: RingData::Candle(next), .. }) if next.begin == candle.begin)
-        {
-            if self.closings.len() == CLOSINGS_MAX {
-                self.closings.pop_front();
+        match entry.data {
+            RingData::Book { .. } if !is_needed => {
+                self.changes.drain(..entry.change_count());
+                self.older.skip(ordinal);
             }
-            self.closings.push_back((ordinal, entry));
-        }
-        if let RingData::Book { bids, .. } = entry.data {
-            for (index, change) in self.changes.drain(..entry.change_count()).enumerate() {
-                let side = if index < bids as usize { Side::Bid } else { Side::Ask };
-                if !planted::is(Bug::OlderForgotten) {
-                    self.older.fold(side, ordinal, &change);
+            RingData::Book { bids, .. } => {
+                for (index, change) in self.changes.drain(..entry.change_count()).enumerate() {
+                    let side = if index < bids as usize { Side::Bid } else { Side::Ask };
+                    if !planted::is(Bug::OlderForgotten) {
+                        self.older.fold(side, ordinal, &change);
+                    }
                 }
             }
+            RingData::Row => {
+                if let Some(Row::Candle(candle)) = self.rows.pop_front() {
+                    self.keep_closing(ordinal, entry, candle);
+                }
+            }
+            RingData::Pair(_) => {}
         }
+    }
+
+    /// Keeps a candle that fell out of the ring, unless a later state of its interval follows.
+    fn keep_closing(&mut self, ordinal: u64, entry: RingEntry, candle: Candle) {
+        if matches!(self.rows.front(), Some(Row::Candle(next)) if next.begin == candle.begin) {
+            return;
+        }
+        if self.closings.len() == CLOSINGS_MAX {
+            self.closings.pop_front();
+        }
+        self.closings.push_back((ordinal, entry, candle));
     }
 
     /// Whether a join goes on from the newest entry that is known here. If it does not, entries were published that this shard did
@@ -200,6 +225,7 @@ impl Stream {
     pub(crate) fn forget(&mut self) {
         self.entries.clear();
         self.changes.clear();
+        self.rows.clear();
         self.closings.clear();
         self.merged.clear();
         self.merged_bytes.clear();
@@ -234,12 +260,13 @@ impl Stream {
     /// How many entries have to fall out so that one more finds room; all of them when it alone needs more than there is.
     pub(crate) fn evictions(&self, entry: &Entry, entries_max: usize, bytes_max: usize) -> usize {
         let mut evictions = (self.entries.len() + 1).saturating_sub(entries_max.max(1));
-        let mut bytes = self.ring_bytes() + entry_bytes(entry.data.change_count());
+        let row_bytes = if matches!(entry.data, EntryData::Row(_)) { size_of::<Row>() } else { 0 };
+        let mut bytes = self.ring_bytes() + entry_bytes(entry.data.change_count()) + row_bytes;
         for (index, one) in self.entries.iter().enumerate() {
             if index >= evictions && bytes <= bytes_max {
                 break;
             }
-            bytes -= entry_bytes(one.change_count());
+            bytes -= entry_bytes(one.change_count()) + row_bytes;
             evictions = evictions.max(index + 1);
         }
         evictions
@@ -252,7 +279,9 @@ impl Stream {
 
     /// Bytes of the entries in the ring.
     pub(crate) fn ring_bytes(&self) -> usize {
-        entry_bytes(0) * self.entries.len() + size_of::<WindowChange>() * self.changes.len()
+        entry_bytes(0) * self.entries.len()
+            + size_of::<WindowChange>() * self.changes.len()
+            + size_of::<Row>() * self.rows.len()
     }
 
     /// The entry of an ordinal, if it is still there.
@@ -290,12 +319,20 @@ impl Stream {
             .map(move |(n, entry)| (first + n as u64, entry))
     }
 
-    /// Closing states of candles after `cursor` that fell out of the ring, oldest first.
-    pub(crate) fn closings_after(&self, cursor: u64) -> impl Iterator<Item = (u64, &RingEntry)> {
-        self.closings
-            .iter()
-            .filter(move |(ordinal, _)| *ordinal > cursor)
-            .map(|(ordinal, entry)| (*ordinal, entry))
+    /// What an entry of the ring says, on channels whose entries each say everything.
+    pub(crate) fn row(&self, ordinal: u64) -> Option<&Row> {
+        self.rows.get(usize::try_from(ordinal.checked_sub(self.oldest())?).ok()?)
+    }
+
+    /// States of candles after `cursor`, oldest first: of those that fell out of the ring the last one of each interval.
+    pub(crate) fn candles_after(&self, cursor: u64) -> impl Iterator<Item = (u64, &RingEntry, &Candle)> {
+        let fallen = self.closings.iter().filter(move |(ordinal, ..)| *ordinal > cursor);
+        let fallen = fallen.map(|(ordinal, entry, candle)| (*ordinal, entry, candle));
+        let known = self.after(cursor).filter_map(|(ordinal, entry)| match self.row(ordinal)? {
+            Row::Candle(candle) => Some((ordinal, entry, candle)),
+            Row::Ticker(_) | Row::Trade(_) => None,
+        });
+        fallen.chain(known)
     }
 
     /// Entries after `cursor` with their ordinals, each with where its book changes begin and end.

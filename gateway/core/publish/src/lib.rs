@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use fanout::planted::{self, Bug};
-use fanout::{Batch, ChangeSpan, Entry, EntryData, FrameSpan, Item, Join};
+use fanout::{Batch, ChangeSpan, Entry, EntryData, FrameSpan, Item, Join, Row};
 use market::{Market, Output};
 use model::{
     Channel, DEPTHS, Epoch, FeedStatus, INTERVALS_MIN, Instrument, InstrumentId, Level, Nanos, PairStatus,
@@ -27,6 +27,15 @@ struct StreamState {
     epoch: Epoch,
     /// Sequence of the last entry, or of the instrument when the first shard joined.
     last: Sequence,
+}
+
+/// What an entry says, on its way into the batches.
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    /// The changes at hand, and the checksum of the book after them.
+    Book(u32),
+    Row(Row),
+    Pair(InstrumentId),
 }
 
 /// What an output of the market leaves to its owner, beside what was published.
@@ -164,12 +173,7 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
             write_text_frame(&mut self.frame, |out| {
                 update::book(instrument, bids, asks, checksum, ts_event, link, out)
             });
-            let changes = ChangeSpan {
-                start: 0,
-                bids: self.delta.bids.len() as u32,
-                asks: self.delta.asks.len() as u32,
-            };
-            self.entry(key, epoch, seq, ts_event, EntryData::Book { changes, checksum });
+            self.entry(key, epoch, seq, ts_event, Change::Book(checksum));
         }
     }
 
@@ -194,7 +198,7 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
         let row = market.ticker(id);
         self.frame.clear();
         write_text_frame(&mut self.frame, |out| update::ticker(instrument, &row, link, out));
-        self.entry(key, epoch, seq, ts_event, EntryData::Ticker(row));
+        self.entry(key, epoch, seq, ts_event, Change::Row(Row::Ticker(row)));
     }
 
     /// A trade: the trade itself, the ticker, and the running candle of each interval in use.
@@ -204,7 +208,7 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
         if let Some(link) = self.link(key, epoch, seq) {
             self.frame.clear();
             write_text_frame(&mut self.frame, |out| update::trade(instrument, trade, link, out));
-            self.entry(key, epoch, seq, trade.ts_event, EntryData::Trade(*trade));
+            self.entry(key, epoch, seq, trade.ts_event, Change::Row(Row::Trade(*trade)));
         }
         self.ticker(id, Trigger::Trades, seq, epoch, trade.ts_event, market);
         for interval in 0..INTERVALS_MIN.len() as u8 {
@@ -216,7 +220,7 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
             write_text_frame(&mut self.frame, |out| {
                 update::ohlc("update", instrument, interval, element, trade.ts_event, out)
             });
-            self.entry(key, epoch, seq, trade.ts_event, EntryData::Candle(candle));
+            self.entry(key, epoch, seq, trade.ts_event, Change::Row(Row::Candle(candle)));
         }
     }
 
@@ -236,23 +240,15 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
             let pair = std::iter::once((&**instrument, status));
             self.frame.clear();
             write_text_frame(&mut self.frame, |out| update::instruments("update", pair, out));
-            self.entry(StreamKey::Instruments, state.epoch, state.last.next(), Nanos(0), EntryData::Pair(id));
+            self.entry(StreamKey::Instruments, state.epoch, state.last.next(), Nanos(0), Change::Pair(id));
         }
         Some(News::Pair(id, status))
     }
 
     /// Copies the entry, whose frame is written, to the lanes of the shards that want it.
-    fn entry(&mut self, key: StreamKey, epoch: Epoch, seq: Sequence, ts_event: Nanos, data: EntryData) {
+    fn entry(&mut self, key: StreamKey, epoch: Epoch, seq: Sequence, ts_event: Nanos, change: Change) {
         let Some(state) = self.streams.get_mut(key.id().index()) else { return };
-        let entry = Entry {
-            stream: key.id(),
-            epoch,
-            seq,
-            prev: state.last,
-            ts_event,
-            frame: FrameSpan::default(),
-            data,
-        };
+        let prev = state.last;
         (state.epoch, state.last) = (epoch, seq);
         self.published[key.channel() as usize] += 1;
         let mut shards = state.shards;
@@ -262,12 +258,22 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
             let batch = self.lanes[shard].as_mut();
             let frame = FrameSpan { start: batch.bytes.len() as u32, len: self.frame.len() as u32 };
             batch.bytes.extend_from_slice(&self.frame);
-            let mut data = entry.data;
-            if let EntryData::Book { changes, .. } = &mut data {
-                changes.start = batch.changes.len() as u32;
-                batch.changes.extend(self.delta.bids.iter().chain(&self.delta.asks));
-            }
-            batch.items.push(Item::Entry(Entry { frame, data, ..entry }));
+            let data = match change {
+                Change::Book(checksum) => {
+                    EntryData::Book { changes: add_changes(batch, &self.delta), checksum }
+                }
+                Change::Row(row) => batch.add_row(row),
+                Change::Pair(id) => EntryData::Pair(id),
+            };
+            batch.items.push(Item::Entry(Entry {
+                stream: key.id(),
+                epoch,
+                seq,
+                prev,
+                ts_event,
+                frame,
+                data,
+            }));
         }
     }
 
@@ -319,6 +325,7 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
             let batch = self.lanes[shard].as_mut();
             let frame = FrameSpan { start: batch.bytes.len() as u32, len: self.frame.len() as u32 };
             batch.bytes.extend_from_slice(&self.frame);
+            let data = batch.add_row(Row::Trade(one.trade));
             batch.items.push(Item::Entry(Entry {
                 stream: StreamKey::Trade(id).id(),
                 epoch: one.epoch,
@@ -326,7 +333,7 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
                 prev,
                 ts_event: one.trade.ts_event,
                 frame,
-                data: EntryData::Trade(one.trade),
+                data,
             }));
             before = Some((one.epoch, one.seq));
         }
@@ -353,6 +360,13 @@ fn start_of(key: StreamKey, market: &Market) -> Option<(Epoch, Sequence)> {
         (StreamKey::Trade(_), Some(last)) => Some((last.epoch, last.seq)),
         _ => Some(market.head(id)),
     }
+}
+
+fn add_changes(batch: &mut Batch, delta: &WindowDelta) -> ChangeSpan {
+    let start = batch.changes.len() as u32;
+    batch.changes.extend_from_slice(&delta.bids);
+    batch.changes.extend_from_slice(&delta.asks);
+    ChangeSpan { start, bids: delta.bids.len() as u32, asks: delta.asks.len() as u32 }
 }
 
 fn sent(changes: &[WindowChange]) -> impl Iterator<Item = Level> {

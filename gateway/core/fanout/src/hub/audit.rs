@@ -41,10 +41,8 @@ impl Hub {
     fn recount_client(&self, client: &Client, standing: &mut Standing) {
         standing.clients += 1;
         standing.lagging += u64::from(client.mode == Mode::Lagging);
-        for range in &client.ranges {
-            for (pending, &count) in standing.pending.iter_mut().zip(&range.counts) {
-                *pending += u64::from(count);
-            }
+        for (pending, count) in standing.pending.iter_mut().zip(client.given.counts) {
+            *pending += u64::from(count);
         }
         for sub in &client.subs {
             let Some(stream) = self.streams[sub.stream.index()].as_deref() else { continue };

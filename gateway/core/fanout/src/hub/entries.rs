@@ -11,7 +11,7 @@ use wire::reply::{Notice, NoticeCode, Stamp, Subscribed, SubscribedExt};
 
 use super::{Hub, Now, Output, Pair};
 use crate::batch::{Batch, Entry, Item, Join};
-use crate::client::{ClientId, LogRange, Mode, SubState};
+use crate::client::{ClientId, Mode, SubState};
 use crate::limits::Limits;
 use crate::planted::{self, Bug};
 use crate::stream::{Asked, Stream, SubRef, Waiter};
@@ -56,13 +56,10 @@ impl Hub {
         };
         let end = at + u64::from(entry.frame.len);
         let before = stream.ring_bytes();
-        stream.push(entry, batch, at..end, evictions);
+        stream.make_room(evictions, self.stats.lagging > 0);
+        stream.push(entry, batch, at..end);
         self.ring_bytes = self.ring_bytes + stream.ring_bytes() - before;
         let channel = stream.key.channel();
-        let mut counts = [0; Channel::ALL.len()];
-        counts[channel as usize] = 1;
-        let range =
-            LogRange { start: at, end, ts_publish: batch.ts_publish, ts_event: entry.ts_event, counts };
         let held = if planted::is(Bug::HeldUncounted) { 0 } else { stream.held.len() };
         let counts = self.stats.channel(channel);
         counts.fanned_out += (stream.subscribers.len() + held) as u64;
@@ -75,7 +72,12 @@ impl Hub {
             if client.mode != Mode::Live || (client.queued && planted::is(Bug::EntryDropped)) {
                 continue;
             }
-            if !client.push_range(range, &self.limits) {
+            if client.ranges.is_empty() {
+                (client.given.ts_publish, client.given.ts_event) = (batch.ts_publish, entry.ts_event);
+            }
+            if client.push_range(at, end, &self.limits) {
+                client.given.counts[channel as usize] += 1;
+            } else {
                 self.scratch.overflowed.push(id);
             }
             if !client.queued && client.blocked_since.is_none() {
@@ -124,7 +126,8 @@ impl Hub {
         let Some(stream) = self.streams[entry.stream.index()].as_deref_mut() else { return };
         let before = stream.ring_bytes();
         let evictions = evictions(stream, entry, &self.limits, over);
-        stream.push(entry, batch, end..end, evictions);
+        stream.make_room(evictions, self.stats.lagging > 0);
+        stream.push(entry, batch, end..end);
         self.ring_bytes = self.ring_bytes + stream.ring_bytes() - before;
         let readers = stream.readers().count() as u64;
         let counts = self.stats.channel(stream.key.channel());
@@ -252,9 +255,10 @@ impl Hub {
         let given = match (client.mode, at, end) {
             (Mode::Live, Some(start), Some(end)) => {
                 client.subs[sub as usize].snapshot_end = end;
-                let counts = Default::default();
-                let range = LogRange { start, end, ts_publish, ts_event: ts_publish, counts };
-                client.push_range(range, &self.limits)
+                if client.ranges.is_empty() {
+                    (client.given.ts_publish, client.given.ts_event) = (ts_publish, ts_publish);
+                }
+                client.push_range(start, end, &self.limits)
             }
             // Nobody waits behind it: the frame itself becomes the client's output.
             (Mode::Live, None, _) if client.ranges.is_empty() => {

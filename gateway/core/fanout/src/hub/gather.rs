@@ -8,6 +8,7 @@ use wire::update::{self, Link};
 use wire::ws::{Opcode, write_frame};
 
 use super::Hub;
+use crate::batch::Row;
 use crate::client::{ClientId, Mode, Sub};
 use crate::planted::{self, Bug};
 use crate::stream::{Merged, RingData, RingEntry, Stream};
@@ -188,7 +189,7 @@ impl Hub {
         self.tell_merged(sub, writing);
         let Some(stream) = self.streams[sub.stream.index()].as_deref() else { return };
         let Some(pair) = stream.key.instrument().and_then(|id| self.pairs.get(id.index())) else { return };
-        if let Some(RingEntry { data: RingData::Ticker(row), .. }) = stream.entry(stream.published) {
+        if let Some(Row::Ticker(row)) = stream.row(stream.published) {
             self.scratch.payload.clear();
             update::ticker(&pair.instrument, row, link(stream, sub, writing.ext), &mut self.scratch.payload);
             write_frame(Opcode::Text, &self.scratch.payload, writing.bytes);
@@ -203,15 +204,13 @@ impl Hub {
         let Some(pair) = stream.key.instrument().and_then(|id| self.pairs.get(id.index())) else { return };
         let StreamKey::Ohlc(_, interval) = stream.key else { return };
         let mut at = *sub;
-        let mut entries = stream.closings_after(sub.cursor).chain(stream.after(sub.cursor)).peekable();
-        while let Some((ordinal, entry)) = entries.next() {
-            let RingData::Candle(candle) = entry.data else { continue };
-            let next = entries.peek().map(|(_, next)| next.data);
-            if matches!(next, Some(RingData::Candle(next)) if next.begin == candle.begin) {
+        let mut candles = stream.candles_after(sub.cursor).peekable();
+        while let Some((ordinal, entry, candle)) = candles.next() {
+            if candles.peek().is_some_and(|(_, _, next)| next.begin == candle.begin) {
                 continue;
             }
             let link = link_to(entry, ordinal, &at, writing.ext);
-            let element = std::iter::once((&candle, link));
+            let element = std::iter::once((candle, link));
             self.scratch.payload.clear();
             update::ohlc(
                 "update",
@@ -246,14 +245,15 @@ impl Hub {
             return true;
         };
         for (ordinal, start, end, entry) in stream.changes_after(at.cursor) {
-            let is_trade = matches!(entry.data, RingData::Trade(_));
+            let is_trade = stream.key.channel() == Channel::Trade;
             if is_trade && ordinal < stream.published && planted::is(Bug::TradesMerged) {
                 continue;
             }
             // The frame of the log says a new epoch only once, in an entry that may be lost; and its `prev` is the entry before it.
             let is_plain = entry.epoch == at.cursor_epoch && entry.prev == at.cursor_seq;
-            if is_plain && entry.log_end > entry.log_at && self.log.holds(entry.log_at) {
-                writing.bytes.extend_from_slice(self.log.read(entry.log_at, entry.log_end));
+            let log_end = entry.log_at + u64::from(entry.log_len);
+            if is_plain && entry.log_len > 0 && self.log.holds(entry.log_at) {
+                writing.bytes.extend_from_slice(self.log.read(entry.log_at, log_end));
             } else {
                 self.scratch.payload.clear();
                 let link = Link::Next {
@@ -263,7 +263,14 @@ impl Hub {
                     epoch: (entry.epoch != at.cursor_epoch).then_some(entry.epoch),
                     merged: 1,
                 };
-                encode(stream, entry, start..end, &pair.instrument, link, &mut self.scratch.payload);
+                encode(
+                    stream,
+                    (ordinal, entry),
+                    start..end,
+                    &pair.instrument,
+                    link,
+                    &mut self.scratch.payload,
+                );
                 write_frame(Opcode::Text, &self.scratch.payload, writing.bytes);
             }
             writing.mark(Mark::entry(entry, ordinal, &at));
@@ -314,31 +321,31 @@ impl Hub {
 /// Encodes one entry from its data.
 fn encode(
     stream: &Stream,
-    entry: &RingEntry,
+    (ordinal, entry): (u64, &RingEntry),
     changes: std::ops::Range<usize>,
     instrument: &model::Instrument,
     link: Link,
     out: &mut Vec<u8>,
 ) {
-    match &entry.data {
-        RingData::Book { bids, checksum, .. } => {
-            let middle = changes.start + *bids as usize;
+    match (entry.data, stream.row(ordinal)) {
+        (RingData::Book { bids, checksum, .. }, _) => {
+            let middle = changes.start + bids as usize;
             let sent = |span: std::ops::Range<usize>| {
                 span.map(|index| stream.change(index))
                     .filter(|change| change.is_sent())
                     .map(|change| change.level)
             };
             let (bids, asks) = (sent(changes.start..middle), sent(middle..changes.end));
-            update::book(instrument, bids, asks, *checksum, entry.ts_event, link, out);
+            update::book(instrument, bids, asks, checksum, entry.ts_event, link, out);
         }
-        RingData::Ticker(row) => update::ticker(instrument, row, link, out),
-        RingData::Trade(trade) => update::trade(instrument, trade, link, out),
-        RingData::Candle(candle) => {
+        (_, Some(Row::Ticker(row))) => update::ticker(instrument, row, link, out),
+        (_, Some(Row::Trade(trade))) => update::trade(instrument, trade, link, out),
+        (_, Some(Row::Candle(candle))) => {
             let StreamKey::Ohlc(_, interval) = stream.key else { return };
             let element = std::iter::once((candle, link));
             update::ohlc("update", instrument, interval, element, entry.ts_event, out);
         }
-        RingData::Pair(_) => {}
+        (RingData::Pair(_) | RingData::Row, _) => {}
     }
 }
 

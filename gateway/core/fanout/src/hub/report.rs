@@ -104,7 +104,7 @@ impl Hub {
             },
             lagging_for: client.lagging_since.map_or(Nanos(0), |since| now.mono.since(since)),
             lag_age: Nanos(0),
-            lag_entries: client.ranges.iter().flat_map(|range| range.counts).map(u64::from).sum(),
+            lag_entries: client.given.counts.map(u64::from).iter().sum(),
             policy: client.subs.first().map(|sub| sub.terms.policy),
             written_bytes: client.written_bytes,
             dropped: client.dropped,

@@ -277,8 +277,8 @@ impl Hub {
         }
         for range in client.ranges.drain(..) {
             client.out.extend_from_slice(self.log.read(range.start, range.end));
-            self.stats.write_range(&range);
         }
+        self.stats.write_given(&mut client.given);
     }
 
     /// Counts what a lagging client's subscription will not be sent any more.
@@ -357,12 +357,11 @@ impl Hub {
     /// Ends all subscriptions of a client and counts what it was not sent.
     pub(super) fn discard_subscriptions(&mut self, id: ClientId) {
         let Some(client) = self.client(id) else { return };
-        let ranges = std::mem::take(&mut client.ranges);
-        for range in ranges {
-            for (channel, count) in self.stats.channels.iter_mut().zip(range.counts) {
-                channel.discarded += u64::from(count);
-                channel.pending -= u64::from(count);
-            }
+        client.ranges = Vec::new();
+        let given = std::mem::take(&mut client.given);
+        for (channel, count) in self.stats.channels.iter_mut().zip(given.counts.map(u64::from)) {
+            channel.discarded += count;
+            channel.pending -= count;
         }
         let now = self.client(id).map_or(Nanos(0), |client| client.last_sent);
         while let Some(last) = self.client(id).and_then(|client| client.subs.len().checked_sub(1)) {

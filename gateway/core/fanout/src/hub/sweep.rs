@@ -234,18 +234,17 @@ impl Hub {
     fn finish_live(&mut self, id: ClientId, ranges: usize, now: Now) {
         let Some(client) = self.clients[id.index()].as_mut() else { return };
         release(&mut client.out);
-        if let Some(oldest) = client.ranges.first() {
-            self.stats.publish_to_written.observe(now.wall.since(oldest.ts_publish).0);
-            self.stats.event_to_written.observe(now.wall.since(oldest.ts_event).0);
+        if ranges > 0 {
+            self.stats.publish_to_written.observe(now.wall.since(client.given.ts_publish).0);
+            self.stats.event_to_written.observe(now.wall.since(client.given.ts_event).0);
         }
-        let mut messages = 0;
-        for range in client.ranges.drain(..ranges) {
-            messages += self.stats.write_range(&range);
-        }
-        if messages > 0 {
-            self.stats.write_messages.observe(messages);
-        }
-        if !client.ranges.is_empty() && !client.queued {
+        client.ranges.drain(..ranges);
+        if client.ranges.is_empty() {
+            let messages = self.stats.write_given(&mut client.given);
+            if messages > 0 {
+                self.stats.write_messages.observe(messages);
+            }
+        } else if !client.queued {
             // More than one write can carry. It goes on before others with much to be written, so that whoever is first there was
             // also queued first; what it was given is still no older than when it was queued.
             (client.queued, client.bulky) = (true, true);
@@ -304,10 +303,8 @@ impl Hub {
         client.mode = Mode::Lagging;
         self.stats.lagging += 1;
         // What was pending as ranges and is not behind a cursor below was written.
-        for range in client.ranges.drain(..) {
-            self.stats.write_range(&range);
-        }
-        client.ranges.shrink_to(0);
+        client.ranges = Vec::new();
+        self.stats.write_given(&mut client.given);
         for index in 0..client.subs.len() {
             self.place_cursor(id, index, written_to);
         }
