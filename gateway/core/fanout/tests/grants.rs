@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use fanout::{
     Batch, ClientId, Coverage, Denied, Entry, EntryData, FrameSpan, Grant, GrantEnd, Hub, Item, Join, Limits,
-    Login, Now, RequestRate, Sink, TierBounds, Written,
+    Login, Now, RequestRate, Row, Sink, TierBounds, Written,
 };
 use model::{
     Channel, Epoch, Instrument, InstrumentId, Nanos, OrdType, PairStatus, Price, Qty, Scale, Sequence, Side,
@@ -106,16 +106,17 @@ fn trade(hub: &mut Hub, seq: u64) {
             prev: Sequence(seq - 1),
             ts_event: Nanos(0),
             frame: FrameSpan { start: 0, len: bytes.len() as u32 },
-            data: EntryData::Trade(Trade {
-                id: seq,
-                price: Price(1),
-                qty: Qty(1),
-                taker: Side::Bid,
-                ord_type: OrdType::Limit,
-                ts_event: Nanos(0),
-            }),
+            data: EntryData::Row(0),
         };
-        let batch = Batch { items: vec![Item::Entry(entry)], bytes, ..Batch::default() };
+        let row = Row::Trade(Trade {
+            id: seq,
+            price: Price(1),
+            qty: Qty(1),
+            taker: Side::Bid,
+            ord_type: OrdType::Limit,
+            ts_event: Nanos(0),
+        });
+        let batch = Batch { items: vec![Item::Entry(entry)], bytes, rows: vec![row], ..Batch::default() };
         hub.handle_batch(&batch, Now::default());
     }
 }
