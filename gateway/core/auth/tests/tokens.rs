@@ -41,7 +41,7 @@ fn rules() -> Rules {
 }
 
 /// A token of a header and claims as they are written, signed with HMAC and the secret whatever the header says.
-fn hmac_token(header: &str, claims: &str) -> String {
+fn hmac_token(header: impl AsRef<[u8]>, claims: impl AsRef<[u8]>) -> String {
     let signed = format!("{}.{}", b64(header), b64(claims));
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET), signed.as_bytes());
     format!("{signed}.{}", b64(tag))
@@ -202,6 +202,16 @@ fn what_is_no_token_is_refused() {
     ];
     for (text, expected) in cases {
         assert_eq!(outcome(&authority, &text), expected, "{text:.60}");
+    }
+    // What nobody asks for has to be right as well.
+    let odd = |more: &[u8]| [b"{\"alg\":\"HS256\",\"x\":", more, b"}"].concat();
+    for (more, expected) in [
+        (&b"\"y\""[..], "alice"),
+        (b"\"\xc0\"", "malformed"),
+        (br#""\ud800""#, "malformed"),
+        (b"01", "malformed"),
+    ] {
+        assert_eq!(outcome(&authority, &hmac_token(odd(more), good().to_string())), expected, "{more:?}");
     }
     // As long as allowed, and one byte more.
     let padded = |len: usize| {
