@@ -288,7 +288,8 @@ impl Auth {
         self.clock.wall().0 / Nanos::SECOND.0
     }
 
-    fn generation(&self) -> u64 {
+    /// Which of the authorities so far is in force.
+    pub(crate) fn generation(&self) -> u64 {
         // Acquire: whoever sees the number sees the authority that it is of.
         self.generation.load(Ordering::Acquire)
     }

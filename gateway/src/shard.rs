@@ -68,8 +68,6 @@ pub enum ShardInput {
     Stats(oneshot::Sender<Box<ShardStats>>),
     /// What became of a login.
     LoggedIn(Box<Verdict>),
-    /// Keys or revocations have changed: everybody is to be looked at anew.
-    Review,
     /// An operator asks or orders something of the hub; the answer travels in the closure.
     Operate(Operation),
     /// Close every client with this code, then end.
@@ -280,6 +278,7 @@ impl Shard {
         if self.clock.mono() >= self.next_tick {
             self.next_tick = self.clock.mono() + Nanos(u64::try_from(TICK.as_nanos()).unwrap_or(0));
             self.sockets.handle_tick();
+            self.review_when_due();
             self.hub.handle_timeout(self.clock.now());
             self.drain_outputs();
         }
@@ -366,7 +365,6 @@ impl Shard {
                 ShardInput::Connect(connection) => self.connect(connection),
                 // A receiver that is gone does not need its answer.
                 ShardInput::LoggedIn(verdict) => self.handle_verdict(*verdict),
-                ShardInput::Review => self.review_all(),
                 ShardInput::Stats(reply) => drop(reply.send(Box::new(self.stats()))),
                 ShardInput::Operate(Operation(operate)) => {
                     let now = self.clock.now();

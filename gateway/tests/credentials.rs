@@ -247,7 +247,7 @@ impl Drop for Running {
 
 impl Running {
     fn start(folder: &Path, settings: &str, arguments: &[&str]) -> Self {
-        fs::write(folder.join("gateway.toml"), settings).unwrap();
+        fs::write(folder.join("gateway.toml"), settings).expect("room for it");
         let ports = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--config", "gateway.toml"];
         let mut child = gateway(&[&ports, arguments].concat(), folder).spawn().expect("the command starts");
         let mut out = BufReader::new(child.stdout.take().expect("piped"));

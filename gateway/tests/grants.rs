@@ -165,10 +165,13 @@ fn an_api_key_that_is_given_less_loses_at_once_what_it_may_not_have() {
     samples.check_conserved();
     // It is given more again, and may ask for it.
     files.put("api-keys.toml", &entry(""));
-    wait_for("the file", || {
-        (gateway.samples().of("gateway_auth_reloads_total", "result", "ok") == 2).then_some(())
+    wait_for("the grant to grow", || {
+        let answers = robot.view.answers.len();
+        let params = json!({ "channel": "ticker", "symbol": ["ETH/USD"] });
+        robot.send(&json!({ "method": "subscribe", "params": params }));
+        robot.wait("an answer", |view| view.answers.len() > answers);
+        (robot.view.answers[answers]["success"] == true).then_some(())
     });
-    robot.subscribe(json!({ "channel": "ticker", "symbol": ["ETH/USD"] }));
     files.put("api-keys.toml", "");
     assert_eq!(robot.wait_closed(), 4403);
 }

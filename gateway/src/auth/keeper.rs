@@ -1,4 +1,5 @@
-//! The keeper: a thread that judges logins, reads files again when they change, and tells shards to look at everybody anew.
+//! The keeper: a thread that judges logins, and reads files again when they change. Shards see by the generation that they have to look
+//! at everybody anew.
 //!
 //! A thread of its own, because a signature takes up to a tenth of a millisecond and files take what they take: neither shards nor the
 //! thread of HTTP wait for it.
@@ -64,7 +65,7 @@ pub enum Order {
     Login(LoginRequest),
     /// Read all files, changed or not.
     Reload,
-    /// Revoke somebody until the gateway ends; answered with how many are revoked when every shard was told.
+    /// Revoke somebody until the gateway ends; answered with how many are revoked.
     Revoke(Revoked, oneshot::Sender<Result<usize, RevocationError>>),
     /// End.
     Stop,
@@ -132,14 +133,12 @@ impl Keeper {
     fn reload(&mut self) {
         let ordered = self.auth.ordered.lock().clone();
         let loaded = files::load(&self.auth.settings, &ordered);
-        // Relaxed: counts.
-        self.auth.stats.reloads[usize::from(loaded.is_err())].fetch_add(1, Ordering::Relaxed);
+        let result = usize::from(loaded.is_err());
         match loaded {
             Ok(authority) => {
                 self.auth.publish(authority);
                 let [keys, api_keys, revocations] = self.auth.sizes();
                 tracing::info!(keys, api_keys, revocations, "keys and revocations read again");
-                self.review();
             }
             Err(problems) => {
                 for problem in problems {
@@ -147,6 +146,8 @@ impl Keeper {
                 }
             }
         }
+        // Relaxed: a count. Behind what is counted, so that whoever sees it sees that too.
+        self.auth.stats.reloads[result].fetch_add(1, Ordering::Relaxed);
     }
 
     fn revoke(&self, who: &Revoked) -> Result<usize, RevocationError> {
@@ -158,16 +159,7 @@ impl Keeper {
             }
             ordered.clone()
         };
-        let count = self.auth.revoke(&ordered)?;
-        self.review();
-        Ok(count)
-    }
-
-    /// Has every shard look at everybody anew.
-    fn review(&self) {
-        for shard in &self.shards {
-            offer(shard, ShardInput::Review);
-        }
+        self.auth.revoke(&ordered)
     }
 
     fn judge(&self, request: LoginRequest) {
@@ -179,7 +171,7 @@ impl Keeper {
     }
 }
 
-/// Sends something to a shard, which may have no room for a moment.
+/// Sends an answer to a shard, which may have no room for a moment.
 fn offer(shard: &ShardHandle, mut input: ShardInput) {
     for _ in 0..OFFERS_MAX {
         match shard.send(input) {
@@ -188,5 +180,5 @@ fn offer(shard: &ShardHandle, mut input: ShardInput) {
         }
         thread::park_timeout(OFFER_PAUSE);
     }
-    tracing::error!("a shard does not take what became of a login or a revocation");
+    tracing::error!("a shard does not take what became of a login");
 }

@@ -11,22 +11,26 @@ use crate::auth::{Admission, LoginRequest, Review, Seat, Verdict};
 
 /// Seats by the number of their client; as long as nobody presents anything, nothing.
 #[derive(Debug, Default)]
-pub(super) struct Seats(Vec<Option<Box<Seat>>>);
+pub(super) struct Seats {
+    seats: Vec<Option<Box<Seat>>>,
+    /// The generation of keys and revocations that everybody was held against last.
+    generation: u64,
+}
 
 impl Seats {
     /// Puts a seat in the place of the one that was there, which is given back.
     pub(super) fn put(&mut self, id: ClientId, seat: Option<Box<Seat>>) {
         let index = id.0 as usize;
-        if seat.is_some() && self.0.len() <= index {
-            self.0.resize_with(index + 1, || None);
+        if seat.is_some() && self.seats.len() <= index {
+            self.seats.resize_with(index + 1, || None);
         }
-        if let Some(place) = self.0.get_mut(index) {
+        if let Some(place) = self.seats.get_mut(index) {
             *place = seat;
         }
     }
 
     fn of(&mut self, id: ClientId) -> Option<&mut Seat> {
-        self.0.get_mut(id.0 as usize)?.as_deref_mut()
+        self.seats.get_mut(id.0 as usize)?.as_deref_mut()
     }
 }
 
@@ -71,9 +75,14 @@ impl Shard {
         self.drain_outputs();
     }
 
-    /// Looks at everybody who sits.
-    pub(super) fn review_all(&mut self) {
-        for index in 0..self.seats.0.len() {
+    /// Looks at everybody who sits when keys or revocations have changed. Asked at every tick, which costs a look at one number: a
+    /// message could find no room just when somebody must be stopped.
+    pub(super) fn review_when_due(&mut self) {
+        let generation = self.settings.auth.generation();
+        if std::mem::replace(&mut self.seats.generation, generation) == generation {
+            return;
+        }
+        for index in 0..self.seats.seats.len() {
             self.review(ClientId(index as u32));
         }
         self.drain_outputs();
