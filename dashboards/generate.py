@@ -248,15 +248,18 @@ def capacity():
          (8, graph("Heartbeats", "Messages to clients that have nothing else to be sent.", "ops", [query(rate("gateway_heartbeats_total"), "heartbeats")]))],
         row("What a client costs"),
         [8,
-         (6, graph("Memory", "Resident memory of the process.", "bytes", [query(pick("process_resident_memory_bytes", JOB), "{{instance}}")], section=FULL)),
+         (6, graph("Memory", "Resident memory of the process.", "bytes", [query(pick("process_resident_memory_bytes", JOB), "{{instance}}"), query(pick("gateway_memory_budget_bytes"), "{{instance}}, budget")], section=FULL)),
          (6, graph("Rings and logs", "Entries kept for who lags, and frames, with the most that they may take.", "bytes", [
              query(total("gateway_ring_bytes"), "rings"), query(total("gateway_ring_bytes_max"), "rings, at most"), query(total("gateway_log_bytes"), "logs"), query(total("gateway_log_bytes_max"), "logs, at most")], section=FULL)),
          (6, graph("Open descriptors", "Each client needs one.", "short", [query(pick("process_open_fds", JOB), "{{instance}}"), query(pick("process_max_fds", JOB), "{{instance}}, at most")], section=FULL)),
          (6, graph("Connections", "Open WebSocket connections, the most that are taken, and HTTP connections not yet upgraded.", "short", [
              query(total("gateway_connections"), "open"), query(total("gateway_connections_max"), "at most"), query(total("gateway_handshakes"), "not upgraded")], section="GatewayConnectionsNearLimit"))],
         [6,
-         (12, graph("Ending", "1 while a gateway ends.", "bool_yes_no", [query(pick("gateway_stopping"), "{{instance}}")], max=1)),
-         (12, graph("Started", "Age of the process.", "s", [query(f"time() - {pick('process_start_time_seconds', JOB)}", "{{instance}}")], section="GatewayRestartLoop"))],
+         (6, graph("Ending, or short of memory", "1 while a gateway ends, or refuses new work because memory is short.", "bool_yes_no", [
+             query(pick("gateway_stopping"), "{{instance}} ends"), query(pick("gateway_memory_tight"), "{{instance}} is short of memory")], max=1, section="What strangers may do")),
+         (6, graph("Log lines lost", "Lines that standard error did not take.", "short", [query(rate("gateway_log_lines_lost_total", by="reason"), "{{reason}}")], section="Signals")),
+         (6, graph("Certificates", "Times that certificate and key were read again.", "short", [query(rate("gateway_tls_reloads_total", by="result"), "{{result}}")], section="TLS")),
+         (6, graph("Started", "Age of the process.", "s", [query(f"time() - {pick('process_start_time_seconds', JOB)}", "{{instance}}")], section="GatewayRestartLoop"))],
     ])
 
 

@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 use std::{io, net};
 
+use model::Nanos;
 use parking_lot::RwLock;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use wire::close::CloseCode;
 use wire::ws::ReadLimits;
 
 use crate::auth::{self, Auth, Guard};
@@ -18,12 +19,20 @@ use crate::clock::Clock;
 use crate::config::{Config, Layout};
 use crate::engine::{self, Engine, EngineHandle, EngineRequest};
 use crate::feed::Reader;
-use crate::http::{PublicState, serve_admin, serve_public, tune};
+use crate::http::{Door, PublicState, serve_admin, serve_public, tune};
+use crate::memory::Budget;
 use crate::metrics::Metrics;
 use crate::reference::Reference;
 use crate::shard::{self, Shard, ShardHandle, ShardInput, ShardSettings};
+use crate::tls::{Tls, TlsError};
 use crate::upstream::{Elsewhere, Here};
 use crate::{VERSION, feed};
+
+/// Clients that are closed per second at least when the gateway ends gently: a few need no window.
+const CLOSES_PER_S_MIN: u64 = 100;
+
+/// How often the end of something is looked for that cannot be waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Why the gateway did not start.
 #[derive(Debug, Error)]
@@ -41,6 +50,9 @@ pub enum StartError {
     /// The files with keys cannot be used; everything that is wrong, one line each.
     #[error("{}", .0.join("\n  "))]
     Keys(Vec<String>),
+    /// Certificate or key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A thread cannot be started.
     #[error("a thread cannot be started: {0}")]
     Thread(#[from] io::Error),
@@ -51,12 +63,16 @@ pub enum StartError {
 pub struct App {
     /// Where clients connect.
     pub public: SocketAddr,
+    /// Where clients connect over TLS, if they may.
+    pub tls: Option<SocketAddr>,
     /// Where operators look.
     pub admin: SocketAddr,
     state: Arc<PublicState>,
     stopping: Arc<AtomicBool>,
     threads: Threads,
     keeper: JoinHandle<()>,
+    /// Dropping it ends the public listener.
+    door: Option<oneshot::Sender<()>>,
     /// Dropping it ends the HTTP runtime.
     front: Option<oneshot::Sender<()>>,
     front_thread: JoinHandle<()>,
@@ -72,7 +88,12 @@ impl App {
         let (auth, inbox) = Auth::new(&config, clock).map_err(StartError::Keys)?;
         let guard =
             Guard::load(&config.admin.token_file).map_err(|problem| StartError::Keys(vec![problem]))?;
+        let tls = config.tls.is_on().then(|| Tls::load(&config.tls)).transpose()?.map(Arc::new);
         let public = listen("public.listen", config.public.listen, |socket| tune(socket, &config))?;
+        let secure =
+            tls.as_ref().map(|_| listen("tls.listen", config.tls.listen, |socket| tune(socket, &config)));
+        let secure = secure.transpose()?;
+        let tls_address = secure.as_ref().map(net::TcpListener::local_addr).transpose()?;
         let admin = listen("admin.listen", config.admin.listen, |_| Ok(()))?;
         let (public_address, admin_address) = (public.local_addr()?, admin.local_addr()?);
         let stopping = Arc::new(AtomicBool::new(false));
@@ -80,52 +101,106 @@ impl App {
 
         let requests = engine::requests();
         let layout = layout(&config);
-        let shards = build_shards(&config, layout, &requests.0, &auth, clock)?;
+        let memory = Arc::new(Budget::new(config.memory.budget_bytes));
+        let shards = build_shards(&config, layout, &memory, &auth, &requests.0, clock)?;
         let (feed_lanes, reader) = feed::build(config.feed.clone(), clock, Arc::clone(&stopping));
         let (handle, engine) =
             engine::build(feed_lanes, shards.lanes, Arc::clone(&reference), clock, requests);
         let threads = start_threads(layout, reader, engine, shards.shards)?;
         let keeper = auth::spawn(Arc::clone(&auth), inbox, shards.handles.clone())?;
-        let state = Arc::new(public_state(config, auth, shards.handles, handle, reference, clock));
+        let state = Arc::new(public_state(
+            config,
+            Wardens { auth, memory, tls },
+            shards.handles,
+            handle,
+            reference,
+            clock,
+        ));
         let metrics = Arc::new(Metrics::new(Arc::clone(&state), Arc::clone(&stopping)));
-        let (front, front_thread) = start_front(public, admin, Arc::clone(&state), metrics, guard)?;
+        let (door, front, front_thread) =
+            start_front(public, secure, admin, Arc::clone(&state), metrics, guard)?;
         Ok(Self {
             public: public_address,
+            tls: tls_address,
             admin: admin_address,
             state,
             stopping,
             threads,
             keeper,
+            door: Some(door),
             front: Some(front),
             front_thread,
         })
     }
 
-    /// Reads the files again that are read while the gateway runs: keys and revocations.
+    /// Reads the files again that are read while the gateway runs: certificate and key, keys and revocations.
     pub fn reload(&self) {
+        if let Some(tls) = &self.state.tls {
+            tls.reload();
+        }
         if !self.state.auth.order(auth::Order::Reload) {
-            tracing::warn!("too many logins wait, files are not read again now");
+            tracing::warn!("too many logins wait, keys are not read again now");
         }
     }
 
-    /// Ends: nothing new is accepted, clients are closed with 1001, threads are joined.
+    /// Ends at once: nothing new is accepted, clients are closed, threads are joined.
     pub fn stop(mut self) {
+        self.shut_door();
+        let code = self.state.config.drain.code();
+        self.tell_shards(|| ShardInput::Stop(code));
+        self.join();
+    }
+
+    /// Ends gently: first it is not ready any more, then nothing new is accepted, then clients are told and closed one after the
+    /// other. Looks again and again whether to hurry, and ends at once then.
+    pub fn drain(mut self, mut hurry: impl FnMut() -> bool) {
         // Relaxed: the flag is only looked at again and again.
         self.stopping.store(true, Ordering::Relaxed);
+        let drain = self.state.config.drain.clone();
+        let unready_until = self.state.clock.mono() + Nanos::from_millis(drain.unready_ms);
+        let mut hurried = false;
+        while !hurried && self.state.clock.mono() < unready_until {
+            thread::sleep(LOOK_EVERY);
+            hurried = hurry();
+        }
+        self.shut_door();
+        let (code, window) = (drain.code(), Nanos::from_millis(drain.window_ms));
+        let each_max = Nanos(Nanos::SECOND.0 * self.state.shards.len() as u64 / CLOSES_PER_S_MIN);
+        self.tell_shards(|| ShardInput::Drain { code, window, each_max });
+        while !self.threads.shards.iter().all(JoinHandle::is_finished) {
+            if !hurried && hurry() {
+                hurried = true;
+                self.tell_shards(|| ShardInput::Stop(code));
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+        self.join();
+    }
+
+    /// Accepts no more clients; operators may look until the end.
+    fn shut_door(&mut self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        drop(self.door.take());
+    }
+
+    fn tell_shards(&self, input: impl Fn() -> ShardInput) {
+        for shard in &self.state.shards {
+            if shard.send(input()).is_err() {
+                tracing::warn!("a shard is too busy to be told that the gateway ends, or has ended");
+            }
+        }
+    }
+
+    fn join(mut self) {
+        self.threads.shards.into_iter().for_each(join);
+        self.threads.feed.into_iter().for_each(join);
+        // The engine comes after them: shards ask it until they have ended.
+        let _ = self.state.engine.requests.send(EngineRequest::Stop);
+        self.threads.engine.into_iter().for_each(join);
         drop(self.front.take());
         join(self.front_thread);
         self.state.auth.stop();
         join(self.keeper);
-        for shard in &self.state.shards {
-            if shard.send(ShardInput::Stop(CloseCode::GoingAway)).is_err() {
-                tracing::warn!("a shard is too busy to be told that the gateway ends");
-            }
-        }
-        self.threads.shards.into_iter().for_each(join);
-        self.threads.feed.into_iter().for_each(join);
-        // The engine is last: shards ask it until they have ended.
-        let _ = self.state.engine.requests.send(EngineRequest::Stop);
-        self.threads.engine.into_iter().for_each(join);
     }
 }
 
@@ -208,8 +283,9 @@ fn cores() -> usize {
 fn build_shards(
     config: &Config,
     layout: Layout,
-    engine: &crossbeam_channel::Sender<EngineRequest>,
+    memory: &Arc<Budget>,
     auth: &Arc<Auth>,
+    engine: &crossbeam_channel::Sender<EngineRequest>,
     clock: Clock,
 ) -> Result<Shards, StartError> {
     let count = match (layout, config.shards.count) {
@@ -221,12 +297,14 @@ fn build_shards(
     for index in 0..count {
         let settings = ShardSettings {
             index,
-            limits: config.limits.limits(),
+            limits: config.shard_limits(),
+            memory: Arc::clone(memory),
             tiers: config.tier_bounds(),
             read_limits: ReadLimits {
                 message_bytes_max: config.inbound.message_bytes_max,
                 fragments_max: config.inbound.fragments_max,
             },
+            message_max: Nanos::from_millis(config.inbound.message_ms),
             version: VERSION,
             busy_poll: config.threads.busy_poll,
             auth: Arc::clone(auth),
@@ -239,54 +317,90 @@ fn build_shards(
     Ok(shards)
 }
 
+/// Who decides whether there is room and leave for a client.
+struct Wardens {
+    auth: Arc<Auth>,
+    memory: Arc<Budget>,
+    tls: Option<Arc<Tls>>,
+}
+
 fn public_state(
     config: Config,
-    auth: Arc<Auth>,
+    Wardens { auth, memory, tls }: Wardens,
     shards: Vec<ShardHandle>,
     engine: EngineHandle,
     reference: Arc<RwLock<Reference>>,
     clock: Clock,
 ) -> PublicState {
+    let door = Arc::new(Door::new(config.inbound.door_limits()));
     PublicState {
         config,
         auth,
+        memory,
+        tls,
         shards,
         engine,
         reference,
         clock,
         upgraded: Default::default(),
-        refused_full: Default::default(),
-        refused_malformed: Default::default(),
-        refused_auth: Default::default(),
-        handshakes: Default::default(),
+        refusals: Default::default(),
+        door,
+        echoes: Default::default(),
     }
 }
 
-/// Starts the thread that accepts connections and speaks HTTP.
+/// Starts the thread that accepts connections and speaks HTTP. Dropping the first sender ends the public listener, dropping the
+/// second one all of it.
 fn start_front(
     public: net::TcpListener,
+    secure: Option<net::TcpListener>,
     admin: net::TcpListener,
     state: Arc<PublicState>,
     metrics: Arc<Metrics>,
     guard: Option<Guard>,
-) -> io::Result<(oneshot::Sender<()>, JoinHandle<()>)> {
+) -> io::Result<(oneshot::Sender<()>, oneshot::Sender<()>, JoinHandle<()>)> {
+    let (shut, is_shut) = oneshot::channel::<()>();
     let (stop, stopped) = oneshot::channel::<()>();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (public, admin) = {
+    let (public, secure, admin) = {
         let _context = runtime.enter();
-        (TcpListener::from_std(public)?, TcpListener::from_std(admin)?)
+        let secure = secure.map(TcpListener::from_std).transpose()?;
+        (TcpListener::from_std(public)?, secure, TcpListener::from_std(admin)?)
+    };
+    let memory = Arc::clone(&state.memory);
+    let secure = serve_secure(secure, Arc::clone(&state));
+    let door = async move {
+        tokio::select! {
+            biased;
+            _ = is_shut => {}
+            () = serve_public(public, None, state) => {}
+            () = secure => {}
+        }
+        std::future::pending::<()>().await;
     };
     let front = async move {
         tokio::select! {
-            // Whoever ends the gateway comes first; the listeners never end by themselves.
+            // Whoever ends the gateway comes first; the others never end by themselves.
             biased;
             _ = stopped => {}
-            () = serve_public(public, state) => {}
+            () = memory.watch() => {}
             () = serve_admin(admin, metrics, guard) => {}
+            () = door => {}
         }
     };
     let thread = thread::Builder::new().name("http".into()).spawn(move || {
         tokio::task::LocalSet::new().block_on(&runtime, front);
     })?;
-    Ok((stop, thread))
+    Ok((shut, stop, thread))
+}
+
+/// Serves the listener with TLS, if there is one, and renews its certificate; never ends.
+async fn serve_secure(listener: Option<TcpListener>, state: Arc<PublicState>) {
+    if let (Some(listener), Some(tls)) = (listener, state.tls.clone()) {
+        tokio::select! {
+            () = tls.watch() => {}
+            () = serve_public(listener, Some(Arc::clone(&tls)), state) => {}
+        }
+    }
+    std::future::pending().await
 }

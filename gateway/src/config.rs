@@ -4,9 +4,12 @@
 
 mod auth;
 mod delivery;
+mod inbound;
 mod keys;
 mod load;
+mod process;
 mod tiers;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,7 +23,10 @@ use serde::{Deserialize, Serialize};
 
 pub use auth::AuthConfig;
 pub use delivery::{ChannelConfig, DeliveryConfig};
+pub use inbound::{EchoConfig, InboundConfig};
 pub use load::{ConfigError, Overrides, load, print};
+pub use process::{DrainConfig, MemoryConfig};
+pub use tls::TlsConfig;
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -28,6 +34,8 @@ pub use load::{ConfigError, Overrides, load, print};
 pub struct Config {
     /// Where clients connect.
     pub public: PublicConfig,
+    /// Where clients connect over TLS; off without a certificate.
+    pub tls: TlsConfig,
     /// Where operators look.
     pub admin: AdminConfig,
     /// Where market data comes from.
@@ -47,6 +55,12 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Bounds of what clients send.
     pub inbound: InboundConfig,
+    /// An echo for conformance tests.
+    pub echo: EchoConfig,
+    /// Memory of the process.
+    pub memory: MemoryConfig,
+    /// How the gateway ends when it is asked to by SIGTERM.
+    pub drain: DrainConfig,
     /// Logs.
     pub log: LogConfig,
 }
@@ -62,6 +76,14 @@ pub struct PublicConfig {
     /// Bytes that the kernel holds unsent before it stops to call a socket writable; 0 leaves it to the kernel. Lower is fresher
     /// data for slow clients at the price of more writes.
     pub notsent_lowat_bytes: u32,
+    /// Milliseconds of silence after which the kernel asks a peer for a sign of life, and between three such questions. Whole seconds.
+    pub keepalive_ms: u64,
+    /// Milliseconds that sent bytes may stay unacknowledged by a peer's kernel before the connection counts as dead; at least twice
+    /// `limits.stall_ms` in any case.
+    pub user_timeout_ms: u64,
+    /// Origins of web pages that may connect, such as `https://trade.example`, exactly as browsers send them. Programs send none and
+    /// may always connect, and so may the gateway's own page at an IP address or at `localhost`; any other page is refused with 403.
+    pub origins: Vec<String>,
 }
 
 impl Default for PublicConfig {
@@ -70,6 +92,9 @@ impl Default for PublicConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             send_buffer_bytes: 64 << 10,
             notsent_lowat_bytes: 0,
+            keepalive_ms: 20_000,
+            user_timeout_ms: 60_000,
+            origins: Vec::new(),
         }
     }
 }
@@ -260,7 +285,7 @@ pub enum Layout {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LimitsConfig {
-    /// Bytes of the log of frames. A client further behind than this is caught up with merged data.
+    /// Bytes of the log of frames, all taken at the start. A client further behind than this is caught up with merged data.
     pub log_bytes: usize,
     /// Entries that a stream keeps for clients that lag; a book costs about 100 bytes each.
     pub ring_entries: usize,
@@ -320,26 +345,6 @@ impl LimitsConfig {
     }
 }
 
-/// Bounds of what clients send.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct InboundConfig {
-    /// Most bytes of one message; beyond it the client is closed with 1009.
-    pub message_bytes_max: usize,
-    /// Most fragments of one message; beyond it the client is closed with 1008.
-    pub fragments_max: u32,
-    /// Milliseconds for the opening request.
-    pub handshake_ms: u64,
-    /// Connections in all.
-    pub connections_max: usize,
-}
-
-impl Default for InboundConfig {
-    fn default() -> Self {
-        Self { message_bytes_max: 64 << 10, fragments_max: 64, handshake_ms: 10_000, connections_max: 20_000 }
-    }
-}
-
 /// Logs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -372,6 +377,13 @@ impl Config {
     pub fn tier_bounds(&self) -> Vec<TierBounds> {
         let named = self.tiers.iter().map(|(name, tier)| tier.bounds(name));
         std::iter::once(self.delivery.bounds(tiers::DEFAULT)).chain(named).collect()
+    }
+
+    /// Bounds of the delivery and of what clients send, as shards know them.
+    #[must_use]
+    pub fn shard_limits(&self) -> Limits {
+        let limits = self.inbound.over(self.limits.limits());
+        Limits { reconnect_max: Nanos::from_millis(self.drain.reconnect_ms), ..limits }
     }
 
     fn tier_problems(&self) -> Vec<String> {
@@ -412,6 +424,8 @@ impl Config {
             is_guarded,
             "admin.listen is reachable from elsewhere: set admin.token_file, or listen on 127.0.0.1",
         );
+        require(self.public.keepalive_ms >= 1_000, "public.keepalive_ms must be at least 1000");
+        require(self.public.user_timeout_ms >= 1_000, "public.user_timeout_ms must be at least 1000");
         require(self.public.send_buffer_bytes >= 4_096, "public.send_buffer_bytes must be at least 4096");
         require(
             self.feed.silence_ms >= 300,
@@ -431,10 +445,13 @@ impl Config {
         let one = self.threads.layout != Layout::Single || self.shards.count <= 1;
         require(one, "shards.count must be 0 or 1 with threads.layout single");
         require(self.shards.count <= 64, "shards.count must be at most 64");
-        require(self.inbound.message_bytes_max >= 1_024, "inbound.message_bytes_max must be at least 1024");
-        require(self.inbound.fragments_max >= 1, "inbound.fragments_max must be at least 1");
-        require(self.inbound.handshake_ms >= 100, "inbound.handshake_ms must be at least 100");
-        require(self.inbound.connections_max >= 1, "inbound.connections_max must be at least 1");
+        problems.extend(self.public.origins.iter().filter_map(|origin| {
+            crate::http::origin::problem(origin).map(|problem| format!("public.origins: {origin}: {problem}"))
+        }));
+        problems.extend(self.inbound.problems());
+        problems.extend(self.echo.problems());
+        problems.extend(self.memory.problems());
+        problems.extend(self.tls.problems());
         problems
     }
 }

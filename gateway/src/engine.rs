@@ -223,7 +223,8 @@ impl Engine {
         self.next_tick
     }
 
-    fn is_pressed(&mut self) -> bool {
+    /// Whether all shards are far behind, so that no more of the feed is taken.
+    pub(crate) fn is_pressed(&mut self) -> bool {
         self.publisher.lanes().iter().all(ShardLane::is_pressed)
     }
 

@@ -28,6 +28,11 @@ pub(crate) trait Source: Send {
     /// The connection is over; [`io::ErrorKind::UnexpectedEof`] when the feed ended it.
     fn read(&mut self, buffer: &mut Vec<u8>, patience: Duration) -> io::Result<usize>;
 
+    /// Whether there may be more to read than the last read took, for a source that is told when there is something.
+    fn has_more(&self) -> bool {
+        true
+    }
+
     /// How long until there is something to read, for a source that knows it.
     fn next(&self) -> Option<Nanos> {
         None

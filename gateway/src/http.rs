@@ -3,14 +3,20 @@
 //! Runs on one small runtime of its own. A connection that is upgraded leaves it: the bare socket goes to a shard. Nothing in here
 //! stands on the way of an update.
 
+mod accept;
 mod admin;
+pub(crate) mod door;
+mod echo;
 mod operate;
+pub(crate) mod origin;
 mod public;
 mod reference;
+mod refusal;
 mod upgrade;
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,10 +27,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
 
 pub use admin::serve as serve_admin;
+pub use door::{Door, DoorLimits, Network, Place};
 pub use public::{PublicState, serve as serve_public, tune};
+pub use refusal::{Reason, Refusals};
 
 /// Most bytes of a request's head.
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -32,33 +41,22 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 /// Most headers of a request.
 const HEADERS_MAX: usize = 64;
 
-/// Wait after an accept that failed for want of descriptors: an immediate retry would spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
 /// What every handler answers with.
 type Answer = Response<Full<Bytes>>;
 
-/// Accepts for ever and runs `serve` on each connection in a task of its own.
-async fn accept<F: Future<Output = ()> + 'static>(listener: TcpListener, serve: impl Fn(TcpStream) -> F) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                tokio::task::spawn_local(serve(stream));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
+/// How long an HTTP connection is waited for.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// For the head of a request, from its first octet or the start of the connection to its last.
+    head: Duration,
+    /// For the whole connection, idle or not, unless it is upgraded.
+    life: Duration,
 }
 
 /// Serves one HTTP/1.1 connection with deadlines and bounded heads.
-async fn serve_connection<F>(
-    stream: TcpStream,
-    head_patience: Duration,
-    handle: impl Fn(Request<Incoming>) -> F,
-) where
+async fn serve_connection<S, F>(stream: S, patience: Patience, handle: impl Fn(Request<Incoming>) -> F)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Future<Output = Answer>,
 {
     let service = service_fn(|request| {
@@ -68,12 +66,22 @@ async fn serve_connection<F>(
     let connection = http1::Builder::new()
         // Without a timer hyper's time-outs do nothing.
         .timer(TokioTimer::new())
-        .header_read_timeout(head_patience)
+        .header_read_timeout(patience.head)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    if let Err(error) = connection.await {
+    let mut connection = pin!(connection);
+    // hyper waits for ever between two requests, and for a peer that does not read its answer.
+    let result = match timeout(patience.life, connection.as_mut()).await {
+        Ok(result) => result,
+        Err(_) => {
+            connection.as_mut().graceful_shutdown();
+            // An answer under way may be finished; over this patience too the connection is dropped.
+            timeout(patience.head, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = result {
         tracing::debug!(%error, "an HTTP connection ended badly");
     }
 }

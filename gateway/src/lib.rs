@@ -13,9 +13,14 @@ pub mod explain;
 pub mod feed;
 pub mod http;
 pub mod lane;
+pub mod logs;
+pub mod memory;
 pub mod metrics;
 pub mod reference;
 pub mod shard;
+pub mod tail;
+pub mod tls;
+pub mod top;
 mod upstream;
 
 /// Version of the gateway, as clients and operators see it.

@@ -9,12 +9,11 @@ use clap_complete::Shell;
 use gateway::app::{App, StartError};
 use gateway::auth::{self, Auth, Guard};
 use gateway::clock::Clock;
-use gateway::config::{self, Config, LogFormat, Overrides};
-use gateway::explain;
+use gateway::config::{self, Config, Overrides};
+use gateway::{explain, logs, tail, top};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use toml::Value;
-use tracing_subscriber::EnvFilter;
 
 /// Exit code for settings that cannot be used, as in sysexits.h.
 const EXIT_CONFIG: u8 = 78;
@@ -63,6 +62,8 @@ enum Command {
     Explain(Box<explain::Args>),
     MintToken(Box<auth::command::MintArgs>),
     CheckToken(auth::command::CheckArgs),
+    Top(top::Args),
+    Tail(tail::Args),
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -101,6 +102,8 @@ fn main() -> ExitCode {
         Some(Command::CheckToken(args)) => {
             load(args.config.as_deref()).map(|config| auth::command::check(args, &config))
         }
+        Some(Command::Top(args)) => Ok(top::run(args)),
+        Some(Command::Tail(args)) => Ok(tail::run(args)),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(*shell, &mut Cli::command(), "gateway", &mut io::stdout());
             Ok(ExitCode::SUCCESS)
@@ -139,10 +142,19 @@ fn complain(error: &dyn std::error::Error) {
 }
 
 fn run(config: Config) -> ExitCode {
-    if let Err(error) = start_logs(&config) {
-        complain(&*error);
-        return ExitCode::from(EXIT_CONFIG);
-    }
+    let logs = match logs::start(&config.log) {
+        Ok(logs) => logs,
+        Err(error) => {
+            complain(&*error);
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    let code = serve(config);
+    logs.flush();
+    code
+}
+
+fn serve(config: Config) -> ExitCode {
     // Before anything listens, so that no signal is missed.
     let mut signals = match Signals::new([SIGHUP, SIGINT, SIGTERM]) {
         Ok(signals) => signals,
@@ -155,14 +167,19 @@ fn run(config: Config) -> ExitCode {
     match App::start(config) {
         Ok(app) => {
             greet(&app, &feed);
-            for signal in signals.forever() {
-                if signal != SIGHUP {
-                    tracing::info!(signal, "stopping");
-                    break;
+            let signal = signals.forever().find(|&signal| {
+                if signal == SIGHUP {
+                    app.reload();
                 }
-                app.reload();
+                signal != SIGHUP
+            });
+            tracing::info!(signal, "stopping");
+            if signal == Some(SIGTERM) {
+                // A second signal ends the patience.
+                app.drain(|| signals.pending().any(|signal| signal != SIGHUP));
+            } else {
+                app.stop();
             }
-            app.stop();
             tracing::info!("stopped");
             ExitCode::SUCCESS
         }
@@ -177,23 +194,15 @@ fn run(config: Config) -> ExitCode {
 /// What to open, for people and for scripts.
 fn greet(app: &App, feed: &str) {
     let (public, admin) = (app.public, app.admin);
+    let tls =
+        app.tls.map(|tls| format!("  over TLS    https://{tls}/ and wss://{tls}/v2\n")).unwrap_or_default();
     say(&format!(
         "listening on http://{public}\nadmin on http://{admin}\n\n  \
          demo page   http://{public}/\n  \
-         WebSocket   ws://{public}/v2\n  \
+         WebSocket   ws://{public}/v2\n\
+         {tls}  \
          metrics     http://{admin}/metrics\n  \
          feed        {feed}\n\nCtrl-C ends it.\n"
     ));
     tracing::info!(%public, %admin, feed, version = gateway::VERSION, "started");
-}
-
-fn start_logs(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let filter = EnvFilter::try_new(&config.log.level)
-        .map_err(|error| format!("log.level = {}: {error}", config.log.level))?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    match config.log.format {
-        LogFormat::Json => logs.json().try_init()?,
-        LogFormat::Text => logs.with_ansi(false).try_init()?,
-    }
-    Ok(())
 }

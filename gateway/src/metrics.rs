@@ -20,7 +20,8 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::engine::{EngineRequest, EngineStats};
-use crate::http::PublicState;
+use crate::http::{PublicState, Reason};
+use crate::logs::{self, LOSSES};
 use crate::shard::{ShardInput, ShardStats};
 use threads::{KINDS, ThreadTimes};
 
@@ -49,9 +50,7 @@ pub struct Counts {
     tiers: Vec<String>,
     threads: [ThreadTimes; KINDS.len()],
     opened: u64,
-    refused_full: u64,
-    refused_malformed: u64,
-    refused_auth: u64,
+    refusals: [u64; Reason::ALL.len()],
     /// Credentials accepted: tokens, API keys.
     auth_accepted: [u64; 2],
     /// In the order of `Refusal::ALL`.
@@ -63,6 +62,10 @@ pub struct Counts {
     connections_max: u64,
     handshakes: u64,
     stopping: bool,
+    memory_budget: u64,
+    memory_tight: bool,
+    log_lines_lost: [u64; LOSSES.len()],
+    tls_reloads: [u64; 2],
 }
 
 /// Nanoseconds as the unit that is published.
@@ -119,6 +122,9 @@ impl Metrics {
         if self.stopping.load(Ordering::Relaxed) {
             return Err("the gateway is stopping".into());
         }
+        if self.public.memory.is_tight() {
+            return Err("memory is short".into());
+        }
         let engine = self.engine_counts().await.map_err(|error| error.to_string())?;
         match engine {
             EngineStats { feed_connected: false, .. } => Err("the feed is not connected".into()),
@@ -149,12 +155,14 @@ impl Metrics {
             tiers,
             threads: threads::times(),
             connections_max: config.inbound.connections_max as u64,
-            handshakes: self.public.handshakes.load(Ordering::Relaxed) as u64,
+            handshakes: self.public.door.handshakes() as u64,
+            memory_budget: self.public.memory.bytes(),
+            memory_tight: self.public.memory.is_tight(),
+            log_lines_lost: logs::lost(),
+            tls_reloads: self.public.tls.as_ref().map_or([0; 2], |tls| tls.reloads()),
             stopping: self.stopping.load(Ordering::Relaxed),
             opened: self.public.upgraded.load(Ordering::Relaxed),
-            refused_full: self.public.refused_full.load(Ordering::Relaxed),
-            refused_malformed: self.public.refused_malformed.load(Ordering::Relaxed),
-            refused_auth: self.public.refused_auth.load(Ordering::Relaxed),
+            refusals: self.public.refusals.counts(),
             auth_accepted: loaded(&self.public.auth.stats.accepted),
             auth_refused: loaded(&self.public.auth.stats.refused),
             auth_reloads: loaded(&self.public.auth.stats.reloads),

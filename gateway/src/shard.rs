@@ -7,6 +7,7 @@
 
 mod admitted;
 mod counts;
+mod link;
 mod sockets;
 
 use std::net::TcpStream;
@@ -20,6 +21,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use fanout::{ClientId, Hub, Limits, Output, TierBounds};
 use mio::{Events, Poll, Token, Waker};
 use model::Nanos;
+use rustls::ServerConnection;
 use tokio::sync::oneshot;
 use wire::close::CloseCode;
 use wire::ws::{FrameReader, Message, ReadLimits};
@@ -28,11 +30,13 @@ use crate::auth::{Admission, Auth, Verdict};
 use crate::busy::LoopWatch;
 use crate::clock::Clock;
 use crate::engine::EngineRequest;
+use crate::http::Place;
 use crate::lane::{EngineLane, ShardLane, ShardWaker, lane};
+use crate::memory::Budget;
 use crate::upstream::Upstream;
 use admitted::Seats;
 pub use counts::ShardStats;
-use sockets::{ReadOutcome, Sockets};
+use sockets::{ReadOutcome, Sockets, Stop};
 
 /// The waker's token; clients have the number of their [`ClientId`].
 const WAKER: Token = Token(usize::MAX);
@@ -53,6 +57,11 @@ const BATCHES_PER_BITE: usize = 2;
 /// Clients written between two looks into the lane: late binding needs a short round.
 const WRITES_PER_BITE: usize = 32;
 
+/// How long a shard that is overrun takes news before everybody is written: at first, and when round after round did not end it. Longer
+/// rounds merge more and leave more time for news, which would else get old in the feed's socket.
+const ROUND_MIN: Nanos = Nanos::from_millis(10);
+const ROUND_MAX: Nanos = Nanos::from_millis(80);
+
 /// Rounds of writes before sockets are read again.
 const BITES_PER_TURN: usize = 64;
 
@@ -70,7 +79,16 @@ pub enum ShardInput {
     LoggedIn(Box<Verdict>),
     /// An operator asks or orders something of the hub; the answer travels in the closure.
     Operate(Operation),
-    /// Close every client with this code, then end.
+    /// Close every client with this code, one after the other, then end.
+    Drain {
+        /// What they are closed with.
+        code: CloseCode,
+        /// Time for all of them.
+        window: Nanos,
+        /// Longest time between two of them.
+        each_max: Nanos,
+    },
+    /// Close every client with this code at once, then end.
     Stop(CloseCode),
 }
 
@@ -106,6 +124,8 @@ impl std::fmt::Debug for Operation {
 pub struct NewConnection {
     /// The socket, not blocking.
     pub stream: TcpStream,
+    /// What encrypts it, after its handshake.
+    pub tls: Option<Box<ServerConnection>>,
     /// Octets that the client sent behind its request.
     pub leftover: Vec<u8>,
     /// Whether its address opted in to the superset.
@@ -114,6 +134,8 @@ pub struct NewConnection {
     pub connection_id: u64,
     /// As whom it was let in.
     pub admission: Admission,
+    /// Its place among the clients.
+    pub place: Place,
 }
 
 /// What the rest of the gateway holds of a shard.
@@ -148,6 +170,10 @@ pub struct ShardSettings {
     pub tiers: Vec<TierBounds>,
     /// Bounds of what clients send.
     pub read_limits: ReadLimits,
+    /// Longest time from the first octet of a message to its last.
+    pub message_max: Nanos,
+    /// Whether there is memory for more.
+    pub memory: Arc<Budget>,
     /// The gateway's, as clients see it.
     pub version: &'static str,
     /// Whether to ask for readiness again and again instead of sleeping.
@@ -185,6 +211,7 @@ pub fn build(
         unsent: None,
         watch: LoopWatch::new(clock.mono()),
         counts: ShardStats::default(),
+        round: ROUND_MIN,
         next_tick: clock.mono(),
         next_audit: clock.mono() + AUDIT_EVERY,
         breached: false,
@@ -228,6 +255,8 @@ pub struct Shard {
     watch: LoopWatch,
     /// What is counted here; the rest is asked of those who count it.
     counts: ShardStats,
+    /// Length of the next round, should the shard be overrun.
+    round: Nanos,
     /// When time-outs are looked at next (monotonic).
     next_tick: Nanos,
     /// When everything is to be counted anew.
@@ -260,7 +289,11 @@ impl Shard {
                 self.watch.end_sleep(self.clock.mono());
             }
             for event in &events {
-                self.handle_event(event);
+                match event.token() {
+                    WAKER => {}
+                    FEED => upstream.set_ready(),
+                    _ => self.handle_event(event),
+                }
             }
             self.read_again();
             self.take_inputs();
@@ -280,6 +313,7 @@ impl Shard {
             self.sockets.handle_tick();
             self.review_when_due();
             self.hub.handle_timeout(self.clock.now());
+            self.close_overdue();
             self.drain_outputs();
         }
         if !self.is_busy() && self.clock.mono() >= self.next_audit {
@@ -313,15 +347,17 @@ impl Shard {
     }
 
     fn handle_event(&mut self, event: &mio::event::Event) {
-        if event.token() == WAKER || event.token() == FEED {
-            return;
-        }
         let id = ClientId(event.token().0 as u32);
         if event.is_writable() {
+            self.sockets.handle_writable(id);
             self.hub.handle_writable(id);
         }
         if event.is_readable() || event.is_error() {
             self.read(id);
+        }
+        if event.is_read_closed() {
+            // The end came with what was there to read, and is not told a second time.
+            self.sockets.read_on(id);
         }
     }
 
@@ -335,11 +371,19 @@ impl Shard {
     /// Reads one client: whole messages go to the hub, violations close it.
     fn read(&mut self, id: ClientId) {
         let now = self.clock.now();
+        self.hub.set_tight(self.settings.memory.is_tight());
         let hub = &mut self.hub;
+        let mut finished = false;
         let outcome = self.sockets.read(id, |mut input, reader| {
-            while let Some(message) = reader.next(&mut input)? {
+            while let Some(message) = reader.next(&mut input).map_err(Stop::Violation)? {
+                if !hub.is_heard(id, now) {
+                    return Err(Stop::Closed);
+                }
                 match message {
-                    Message::Text(payload) | Message::Binary(payload) => hub.handle_message(id, payload, now),
+                    Message::Text(payload) | Message::Binary(payload) => {
+                        finished = true;
+                        hub.handle_message(id, payload, now);
+                    }
                     Message::Ping(payload) => hub.handle_ping(id, payload),
                     Message::Pong(_) => {}
                     Message::Close { code, .. } => hub.handle_close(id, code),
@@ -348,15 +392,26 @@ impl Shard {
             Ok(())
         });
         match outcome {
-            ReadOutcome::Idle => {}
+            ReadOutcome::Idle | ReadOutcome::Stopped(Stop::Closed) => {}
             ReadOutcome::Gone => self.disconnect(id),
-            ReadOutcome::Violation(violation) => {
+            ReadOutcome::Stopped(Stop::Violation(violation)) => {
                 self.counts.count_violation(&violation);
                 let code = violation.close_code();
                 self.hub.close(id, code, &violation.to_string());
             }
         }
+        self.sockets.note_midway(id, finished, now.mono);
         self.drain_outputs();
+    }
+
+    /// Closes who has begun a message and does not go on with it.
+    fn close_overdue(&mut self) {
+        let patience = self.settings.message_max;
+        while let Some(id) = self.sockets.take_overdue(self.clock.mono() - patience) {
+            self.counts.messages_overdue += 1;
+            let reason = format!("a message took more than {} ms", patience.0 / Nanos::MILLI.0);
+            self.hub.close(id, CloseCode::PolicyViolation, &reason);
+        }
     }
 
     fn take_inputs(&mut self) {
@@ -371,13 +426,21 @@ impl Shard {
                     operate(&mut Operated { hub: &mut self.hub, now, sockets: &self.sockets });
                     self.drain_outputs();
                 }
+                ShardInput::Drain { code, window, each_max } => {
+                    let window = self.hub.drain(code, window, each_max, self.clock.mono());
+                    self.end_after(window);
+                }
                 ShardInput::Stop(code) => {
                     self.hub.close_all(code);
-                    let grace = self.settings.limits.close_grace;
-                    self.stopping = Some(self.clock.mono() + grace);
+                    self.end_after(Nanos(0));
                 }
             }
         }
+    }
+
+    /// Ends at the latest a moment after the last client was closed.
+    fn end_after(&mut self, window: Nanos) {
+        self.stopping = Some(self.clock.mono() + window + self.settings.limits.close_grace);
     }
 
     /// The counts of this moment. Looks at no client, so it costs the same whatever there is.
@@ -407,11 +470,11 @@ impl Shard {
     }
 
     fn connect(&mut self, connection: NewConnection) {
-        let NewConnection { stream, leftover, ext, connection_id, admission } = connection;
+        let NewConnection { stream, tls, leftover, ext, connection_id, place, admission } = connection;
         let id = self.hub.handle_connect(connection_id, ext, self.clock.now());
         self.admit(id, admission);
         let reader = FrameReader::new(self.settings.read_limits);
-        if let Err(error) = self.sockets.insert(id, stream, reader, leftover) {
+        if let Err(error) = self.sockets.insert(id, stream, tls, reader, leftover, place) {
             tracing::warn!(%error, "a socket cannot be watched");
             self.disconnect(id);
         }
@@ -423,16 +486,17 @@ impl Shard {
     /// Alternates between what comes and the sockets until both are done or it is time to read again; `true` when there may be
     /// more to do.
     fn work(&mut self, upstream: &mut impl Upstream) -> bool {
-        for _ in 0..BITES_PER_TURN {
-            let more = upstream.turn();
-            let mut batches = 0;
-            while batches < BATCHES_PER_BITE
-                && let Ok(batch) = self.lane.batches.try_recv()
-            {
-                batches += 1;
-                self.hub.handle_batch(&batch, self.clock.now());
-                self.lane.done(batch);
+        for bite in 0..BITES_PER_TURN {
+            if bite > 0 {
+                // What came since the poll is not told before the next one.
+                upstream.set_ready();
             }
+            if self.hub.is_overrun() {
+                self.work_in_rounds(upstream);
+                return true;
+            }
+            let more = upstream.turn();
+            let batches = self.take_batches(BATCHES_PER_BITE);
             self.hub.handle_timers(self.clock.mono());
             let visits = self.hub.sweep(WRITES_PER_BITE, &mut self.sockets);
             self.drain_outputs();
@@ -441,6 +505,39 @@ impl Shard {
             }
         }
         true
+    }
+
+    /// One round of a shard that is overrun: all the news that come within a moment, then everybody once.
+    fn work_in_rounds(&mut self, upstream: &mut impl Upstream) {
+        let until = self.clock.mono() + self.round;
+        self.round = ROUND_MAX.min(self.round + self.round);
+        while self.clock.mono() < until {
+            upstream.set_ready();
+            let more = upstream.turn();
+            if self.take_batches(usize::MAX) == 0 && !more {
+                self.hub.handle_calm();
+                self.round = ROUND_MIN;
+                break;
+            }
+        }
+        self.hub.handle_timers(self.clock.mono());
+        for _ in 0..self.hub.waiting().div_ceil(WRITES_PER_BITE) {
+            self.hub.sweep(WRITES_PER_BITE, &mut self.sockets);
+        }
+        self.drain_outputs();
+    }
+
+    /// Takes up to so many batches of the lane.
+    fn take_batches(&mut self, most: usize) -> usize {
+        let mut batches = 0;
+        while batches < most
+            && let Ok(batch) = self.lane.batches.try_recv()
+        {
+            batches += 1;
+            self.hub.handle_batch(&batch, self.clock.now());
+            self.lane.done(batch);
+        }
+        batches
     }
 
     fn drain_outputs(&mut self) {

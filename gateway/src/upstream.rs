@@ -23,6 +23,9 @@ pub(crate) trait Upstream {
     /// When the next step is due even when nothing comes (monotonic).
     fn next_turn(&self) -> Option<Nanos>;
 
+    /// What it waits for is there, or may be.
+    fn set_ready(&mut self);
+
     /// Has what it waits for watched under a token.
     ///
     /// # Errors
@@ -43,6 +46,8 @@ impl Upstream for Elsewhere {
         None
     }
 
+    fn set_ready(&mut self) {}
+
     fn watch(&mut self, _: &Registry, _: Token) -> io::Result<()> {
         Ok(())
     }
@@ -55,17 +60,25 @@ pub(crate) struct Here {
     engine: Engine,
     /// Number of the connection whose descriptor is watched.
     watched: u64,
+    /// Whether there may be something to read. A socket that was read dry says when there is more, and asking it again costs as much as
+    /// a small write.
+    ready: bool,
 }
 
 impl Here {
     pub(crate) const fn new(reader: Reader, engine: Engine) -> Self {
-        Self { reader, engine, watched: 0 }
+        Self { reader, engine, watched: 0, ready: true }
     }
 }
 
 impl Upstream for Here {
     fn turn(&mut self) -> bool {
-        let mut busy = self.reader.turn(Duration::ZERO);
+        let mut busy = false;
+        // An engine that takes nothing would leave the reader without room.
+        if !self.engine.is_pressed() && (self.ready || self.reader.is_due()) {
+            busy = self.reader.turn(Duration::ZERO);
+            self.ready = self.reader.has_more();
+        }
         // To the end: the reader's next messages need the room of these.
         while self.engine.turn().is_some_and(|done| done > 0) {
             busy = true;
@@ -77,12 +90,17 @@ impl Upstream for Here {
         Some(self.reader.next_turn().min(self.engine.next_tick()))
     }
 
+    fn set_ready(&mut self) {
+        self.ready = true;
+    }
+
     fn watch(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         match self.reader.descriptor() {
             Some((connection, descriptor)) if connection != self.watched => {
                 // One that was closed is forgotten by the kernel itself.
                 registry.register(&mut SourceFd(&descriptor), token, Interest::READABLE)?;
                 self.watched = connection;
+                self.ready = true;
                 Ok(())
             }
             _ => Ok(()),

@@ -4,8 +4,8 @@
 # quick: formatting, lints, every test that cargo runs (unit, table, golden, property, simulation, whole gateway), and the inputs of
 # the fuzzer that are kept.
 # Without it, also: documentation, the release build, ten thousand simulated worlds, the bugs planted to be found in them, the core
-# under a fuzzer for a minute per target, the README's own commands, real third-party clients, the page in a browser, dashboards and
-# rules against a real Prometheus, the files of deploy with an image built from them, a load run, and a small bench. What a step needs
+# under a fuzzer for a minute per target, the Autobahn cases against the framing, the README's own commands, real third-party clients,
+# the page in a browser, dashboards and rules against a real Prometheus, the files of deploy with an image built from them, a load run, and a small bench. What a step needs
 # it installs itself (target/test-env, apt-get for a browser, an interpreter or a tool); a step that cannot run fails. Ends with the
 # number of steps passed and failed.
 set -uo pipefail
@@ -45,21 +45,15 @@ quick() {
   step replay gateway/tests/fuzz.sh replay
 }
 
-# The generator verifies every message; its exit code is non-zero on any violation.
+# The generator verifies every message; its exit code is non-zero on any violation, and on a threshold that does not hold.
 load() {
-  local log=target/test-env/load-gateway.log url pid verdict=0
-  mkdir -p target/test-env
-  : >"$log"
-  GATEWAY_FEED_SIM_RATE=20000 target/release/gateway --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 >"$log" 2>&1 &
-  pid=$!
-  for _ in $(seq 100); do
-    url=$(sed -n 's|^listening on http://|ws://|p' "$log")
-    [[ -n $url ]] && break
-    sleep 0.1
-  done
-  target/release/loadtest run --url "$url/v2" --clients 1000 --symbols 20 --channel book --depth 10 --duration 30s || verdict=1
-  kill "$pid" && wait "$pid" || verdict=1
-  return $verdict
+  local out=target/test-env/load
+  mkdir -p "$out"
+  target/release/loadtest run --scenario loadtest/scenarios/mixed.toml --json "$out/mixed.json" --html "$out/mixed.html" &&
+    target/release/loadtest run --scenario loadtest/scenarios/storms.toml --duration 15s &&
+    target/release/loadtest run --start --rate 20000 --clients 1000 --symbols 20 --channel book --depth 10 --duration 30s &&
+    target/release/loadtest compare "$out/mixed.json" "$out/mixed.json" --max-worse 0 &&
+    target/release/loadtest find-max --clients 50 --symbols 20 --symbols-per-client 4 --p99 200ms --duration 2s --precision 100
 }
 
 full() {
@@ -68,12 +62,14 @@ full() {
   step worlds target/release/sim --seeds 10000
   step planted cargo test --release -p sim --features planted --test planted --quiet -- --nocapture
   step fuzz gateway/tests/fuzz.sh
+  step autobahn gateway/tests/autobahn.sh
   step clients gateway/tests/clients/run.sh
   step page gateway/tests/page/run.sh
   step readme gateway/tests/readme.sh
   step prometheus gateway/tests/prometheus.sh
   step deploy gateway/tests/deploy.sh
   step load load
+  step report loadtest/tests/page/run.sh
   # Printed and never judged: numbers of a machine with other work say little.
   step bench target/release/loadtest bench --small
 }

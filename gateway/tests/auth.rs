@@ -344,7 +344,7 @@ fn a_subject_has_so_many_connections_and_requests() {
     }
     assert!(errors >= 10, "{errors}");
     let samples = gateway.samples();
-    assert!(samples.of("gateway_limit_refusals_total", "limit", "requests_per_s") >= errors);
+    assert!(samples.of("gateway_limit_refusals_total", "limit", "requests_per_subject") >= errors);
     assert_eq!(samples.of("gateway_limit_refusals_total", "limit", "connections_per_subject"), 2);
     let [first, _] = askers;
     drop(first);

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use support::client::Client;
 use support::crowd::{Signal, live_together};
 use support::dice::Dice;
-use support::gateway::{Gateway, settings_of};
+use support::gateway::{Gateway, let_hurry, settings_of};
 use support::tape::TapeFeed;
 use support::view::{Key, View};
 use support::visitor::Visitor;
@@ -185,7 +185,9 @@ impl Market {
         let simulator =
             SimulatorConfig { symbols: SYMBOLS, depth: DEPTH, rate: 1e6, ..SimulatorConfig::default() };
         let mut feed = TapeFeed::open(&SourceConfig::Simulator(simulator));
-        let gateway = Gateway::start(settings_of(feed.address()));
+        let mut config = settings_of(feed.address());
+        let_hurry(&mut config);
+        let gateway = Gateway::start(config);
         feed.begin();
         gateway.wait_ready(SYMBOLS);
         let pacers = [(); 2].map(|()| gateway.client());

@@ -3,26 +3,17 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::net::{SocketAddr, TcpListener};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::net::TcpListener;
+use std::process::Output;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use support::client::Client;
 use support::http::{Samples, get};
+use support::running::{Running, gateway};
 
 /// From the start of the command until a client has a book.
 const FIRST_BOOK_MAX: Duration = Duration::from_secs(5);
-
-fn gateway(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GATEWAY_")) {
-        command.env_remove(name);
-    }
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
 
 /// Runs to the end; exit code, standard output, standard error.
 fn run(arguments: &[&str]) -> (i32, String, String) {
@@ -52,7 +43,16 @@ fn help_names_every_flag_and_command() {
     let (code, help, _) = run(&["--help"]);
     assert_eq!(code, 0);
     let flags = ["--config", "--listen", "--admin-listen", "--feed", "--shards", "--log-level", "--version"];
-    let commands = ["check-config", "print-config", "explain", "mint-token", "check-token", "completions"];
+    let commands = [
+        "check-config",
+        "print-config",
+        "explain",
+        "top",
+        "tail",
+        "mint-token",
+        "check-token",
+        "completions",
+    ];
     for word in flags.into_iter().chain(commands) {
         assert!(help.contains(word), "{word} is missing:\n{help}");
     }
@@ -164,63 +164,6 @@ fn an_address_in_use_is_named_with_its_setting() {
         assert_eq!((code, &out[..]), (1, ""), "{err}");
         let begin = format!("error: {setting} = {address}: Address already in use");
         assert!(err.starts_with(&begin) && err.contains("choose another address"), "{err}");
-    }
-}
-
-/// The command at work; killed when it is dropped.
-struct Running {
-    child: Child,
-    out: BufReader<std::process::ChildStdout>,
-    public: SocketAddr,
-    admin: SocketAddr,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It has ended already when the test went well.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Running {
-    fn start(arguments: &[&str]) -> Self {
-        let ports = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
-        let mut child = gateway(&[&ports, arguments].concat()).spawn().expect("the command starts");
-        let mut out = BufReader::new(child.stdout.take().expect("piped"));
-        let mut address = |begin: &str| -> SocketAddr {
-            let mut line = String::new();
-            out.read_line(&mut line).expect("the command speaks");
-            let address = line.trim_end().strip_prefix(begin);
-            address.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{line}"))
-        };
-        let (public, admin) = (address("listening on http://"), address("admin on http://"));
-        Self { child, out, public, admin }
-    }
-
-    /// A client that knows the instruments; the feed announces them in the first moments.
-    fn client(&self) -> Client {
-        let mut client = Client::connect(self.public, "/v2");
-        client.subscribe(json!({ "channel": "instrument" }));
-        client.wait("an instrument", |view| view.precisions.contains_key("BTC/USD"));
-        client
-    }
-
-    fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
-        assert!(sent.expect("kill is there").success());
-    }
-
-    /// Everything after the addresses on standard output, and the logs; of a command that has ended.
-    fn said(&mut self) -> (String, String) {
-        let (mut rest, mut logs) = (String::new(), String::new());
-        self.out.read_to_string(&mut rest).expect("UTF-8");
-        self.child.stderr.take().expect("piped").read_to_string(&mut logs).expect("UTF-8");
-        (rest, logs)
-    }
-
-    fn wait(&mut self) -> ExitStatus {
-        support::wait_for("the command to end", || self.child.try_wait().expect("it is our child"))
     }
 }
 

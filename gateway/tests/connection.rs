@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use feed_sim::{SimulatorConfig, SourceConfig};
 use serde_json::json;
-use support::gateway::{Gateway, settings, settings_of};
+use support::gateway::{Gateway, let_hurry, settings, settings_of};
 use support::scene::{Scene, timeless};
 use support::socket::{CLOSE, CONTINUATION, Incoming, PING, PONG, Socket, TEXT, frame, unmasked_frame};
 use support::tape::TapeFeed;
@@ -132,7 +132,9 @@ fn who_breaks_the_framing_rules_is_closed_with_the_stated_code() {
 
 #[test]
 fn who_asks_without_reading_is_closed_with_1008() {
-    let mut scene = Scene::start(settings());
+    let mut config = settings();
+    let_hurry(&mut config);
+    let mut scene = Scene::start(config);
     let mut socket = Socket::connect_narrow(scene.gateway.public, "/v2");
     let pings = frame(0x80 | TEXT, br#"{"method":"ping","req_id":1234567890}"#).repeat(100);
     let closed = |scene: &Scene| {

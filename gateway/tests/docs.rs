@@ -184,8 +184,8 @@ fn collect(prefix: &str, table: &Table, found: &mut BTreeMap<String, String>) {
 /// Doc comments of the fields of `config.rs` and what stands below it, as `key: sentence`.
 fn doc_comments() -> BTreeSet<String> {
     let (mut found, mut comment) = (BTreeSet::new(), Vec::new());
-    let below = ["auth", "delivery"].map(|name| read(&format!("gateway/src/config/{name}.rs")));
-    let source = read("gateway/src/config.rs") + &below.concat();
+    let parts = files_in("gateway/src/config", &[".rs"]).into_iter().map(|(_, text)| text);
+    let source: String = std::iter::once(read("gateway/src/config.rs")).chain(parts).collect();
     for line in source.lines().map(str::trim) {
         if let Some(text) = line.strip_prefix("/// ") {
             comment.push(text);

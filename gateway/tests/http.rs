@@ -10,7 +10,7 @@ use model::FeedStatus;
 use serde_json::{Value, json};
 use support::client::Client;
 use support::gateway::{Gateway, settings, settings_of};
-use support::http::{Answer, Samples, ask, get};
+use support::http::{Samples, ask, get};
 use support::socket::{Incoming, Socket};
 use support::tape::TapeFeed;
 
@@ -167,123 +167,6 @@ fn the_page_is_served_and_other_paths_are_not() {
     {
         assert_eq!(ask(address, &post(path)).status, 405, "{path}");
     }
-}
-
-/// An upgrade request of which one thing can be wrong.
-fn upgrade(first: &str, headers: &[&str]) -> String {
-    format!("{first}\r\nHost: gateway\r\n{}\r\n\r\n", headers.join("\r\n"))
-}
-
-const GET_V2: &str = "GET /v2 HTTP/1.1";
-const UPGRADE: &str = "Upgrade: websocket";
-const CONNECTION: &str = "Connection: Upgrade";
-const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
-const VERSION: &str = "Sec-WebSocket-Version: 13";
-
-#[test]
-fn upgrades_that_are_none_are_refused_with_the_reason() {
-    let gateway = Gateway::start(settings());
-    let cases: [(&str, &str, &[&str], u16); 13] = [
-        ("a POST", "POST /v2 HTTP/1.1", &[UPGRADE, CONNECTION, KEY, VERSION], 405),
-        ("HTTP/1.0", "GET /v2 HTTP/1.0", &[UPGRADE, CONNECTION, KEY, VERSION], 505),
-        ("no upgrade", GET_V2, &["Connection: close", KEY, VERSION], 426),
-        ("another upgrade", GET_V2, &["Upgrade: h2c", CONNECTION, KEY, VERSION], 426),
-        ("no connection", GET_V2, &[UPGRADE, KEY, VERSION], 400),
-        ("a connection that closes", GET_V2, &[UPGRADE, "Connection: close", KEY, VERSION], 400),
-        ("no version", GET_V2, &[UPGRADE, CONNECTION, KEY], 426),
-        ("an old version", GET_V2, &[UPGRADE, CONNECTION, KEY, "Sec-WebSocket-Version: 8"], 426),
-        ("no key", GET_V2, &[UPGRADE, CONNECTION, VERSION], 400),
-        ("a short key", GET_V2, &[UPGRADE, CONNECTION, "Sec-WebSocket-Key: c2hvcnQ=", VERSION], 400),
-        (
-            "no base64",
-            GET_V2,
-            &[UPGRADE, CONNECTION, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25j!Q==", VERSION],
-            400,
-        ),
-        ("two keys", GET_V2, &[UPGRADE, CONNECTION, KEY, KEY, VERSION], 400),
-        ("an empty key", GET_V2, &[UPGRADE, CONNECTION, "Sec-WebSocket-Key:", VERSION], 400),
-    ];
-    let refused = |samples: &Samples| samples.of("gateway_connections_refused_total", "reason", "malformed");
-    for (index, (what, first, headers, status)) in cases.into_iter().enumerate() {
-        let answer = ask_once(&gateway, &upgrade(first, headers));
-        assert_eq!(answer.status, status, "{what}: {}", answer.body);
-        assert!(status == 426 || answer.header("sec-websocket-version").is_empty(), "{what}");
-        assert!(status != 426 || answer.header("sec-websocket-version") == "13", "{what}");
-        assert!(answer.body.len() > 10, "{what} has no words: {}", answer.body);
-        assert_eq!(refused(&gateway.samples()), index as u64 + 1, "{what}");
-    }
-    assert_eq!(gateway.samples().one("gateway_connections_opened_total"), 0);
-}
-
-/// Asks and does not wait for the end of the connection, which the server may keep.
-fn ask_once(gateway: &Gateway, request: &str) -> Answer {
-    use std::io::Write;
-    let mut stream = std::net::TcpStream::connect(gateway.public).expect("the gateway listens");
-    stream.write_all(request.as_bytes()).expect("it takes a request");
-    support::http::read_one(&mut stream)
-}
-
-#[test]
-fn headers_may_be_written_in_any_way_that_http_allows() {
-    let gateway = Gateway::start(settings());
-    let head = upgrade(
-        "GET /v2?a=b&ext=1 HTTP/1.1",
-        &[
-            "UPGRADE: WebSocket",
-            "connection: keep-alive, upgrade",
-            "SEC-WEBSOCKET-KEY:dGhlIHNhbXBsZSBub25jZQ==",
-            VERSION,
-        ],
-    );
-    let answer = ask_once(&gateway, &head);
-    assert_eq!((answer.status, answer.header("upgrade")), (101, "websocket"));
-    assert_eq!(answer.header("sec-websocket-accept"), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-    assert_eq!(answer.header("sec-websocket-extensions"), "");
-}
-
-#[test]
-fn heads_that_are_too_big_are_refused() {
-    let gateway = Gateway::start(settings());
-    let long = format!("X-Long: {}", "x".repeat(20 << 10));
-    let headers = [UPGRADE, CONNECTION, KEY, VERSION, &long];
-    assert_eq!(ask_once(&gateway, &upgrade(GET_V2, &headers)).status, 431);
-    let many: Vec<String> = (0..100).map(|n| format!("X-{n}: y")).collect();
-    let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    assert_eq!(ask_once(&gateway, &upgrade(GET_V2, &many)).status, 431);
-}
-
-#[test]
-fn requests_sent_with_the_upgrade_are_not_lost() {
-    let gateway = Gateway::start_ready(settings());
-    let ping = support::socket::frame(0x81, br#"{"method":"ping","req_id":6}"#);
-    let mut socket = Socket::connect_with(gateway.public, "/v2", &ping);
-    let status = socket.frame();
-    assert!(status.text().starts_with(r#"{"channel":"status""#), "{}", status.text());
-    let pong = socket.frame();
-    assert!(pong.text().contains(r#""pong""#) && pong.text().contains(r#""req_id":6"#), "{}", pong.text());
-}
-
-#[test]
-fn beyond_the_most_connections_there_is_503() {
-    let mut config = settings();
-    config.inbound.connections_max = 2;
-    let gateway = Gateway::start(config);
-    let clients = [gateway.client(), gateway.client()];
-    let whole = upgrade(GET_V2, &[UPGRADE, CONNECTION, KEY, VERSION]);
-    assert_eq!(ask_once(&gateway, &whole).status, 503);
-    assert_eq!(gateway.samples().of("gateway_connections_refused_total", "reason", "full"), 1);
-    drop(clients);
-    gateway.wait_samples("room for others", |samples| samples.one("gateway_connections") == 0);
-    assert_eq!(ask_once(&gateway, &whole).status, 101);
-}
-
-#[test]
-fn a_head_that_does_not_come_ends_the_connection() {
-    let mut config = settings();
-    config.inbound.handshake_ms = 200;
-    let gateway = Gateway::start(config);
-    let answer = ask(gateway.public, "GET /v2 HTTP/1.1\r\nHost: ");
-    assert!([0, 408].contains(&answer.status), "{answer:?}");
 }
 
 #[test]

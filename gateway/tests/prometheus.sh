@@ -93,7 +93,7 @@ start_gateway() {
 start_load() {
   local load=("$target/release/loadtest" run --url "ws://$public/v2?ext=1" --symbols 20 --duration 10m)
   start books "${load[@]}" --channel book --clients 40 --symbols-per-client 2
-  start stalled "${load[@]}" --channel book --clients 12 --stalled 11 --symbols-per-client 20
+  start stalled "${load[@]}" --channel book --clients 12 --mix fast=8,stalled=92 --symbols-per-client 20
   start tickers "${load[@]}" --channel ticker --clients 20
   start odd "$python" "$checks/odd_client.py" "$public"
 }

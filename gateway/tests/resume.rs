@@ -15,7 +15,7 @@ use gateway::config::Config;
 use serde_json::{Value, json};
 use support::PATIENCE;
 use support::crowd::{Signal, live_together, rest};
-use support::gateway::{Gateway, settings, settings_of};
+use support::gateway::{Gateway, let_hurry, settings, settings_of};
 use support::nomad::{Nomad, Want};
 use support::reference::{Record, Reference};
 use support::scene::Scene;
@@ -435,6 +435,7 @@ fn shown(socket: &mut Socket, channel: &'static str, resume: &str) -> String {
 fn places_where_nobody_ever_stood_are_not_recovered_and_what_is_no_place_is_refused() {
     let mut config = settings();
     config.feed.sim.rate = 1_000.0;
+    let_hurry(&mut config);
     let mut scene = Scene::start(config);
     // The canary is in one shard, the socket will be in the other: there streams begin now, and with the latest 50 trades.
     let is_late = |view: &View| view.trades.get("BTC/USD").is_some_and(|ids| ids.len() > 60);

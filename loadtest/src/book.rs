@@ -4,6 +4,8 @@
 //! Never uses the gateway's book, never knows a precision: a level is compared and summed by its digits.
 //! Levels come from [`crate::scan`]; [`crate::verify`] asks whether the result is what the server claims.
 
+use std::hash::{Hash, Hasher};
+
 /// Most digits of one number that are kept. The protocol promises 15; more than this is unreadable.
 pub(crate) const DIGITS_MAX: usize = 19;
 /// Levels of each side that the checksum covers, whatever the depth.
@@ -91,6 +93,11 @@ impl Book {
         Self { bids: Vec::new(), asks: Vec::new(), depth_levels }
     }
 
+    /// Levels of each side that are kept.
+    pub(crate) const fn depth_levels(&self) -> usize {
+        self.depth_levels
+    }
+
     /// Forgets every level.
     pub(crate) fn clear(&mut self) {
         self.bids.clear();
@@ -156,6 +163,16 @@ impl Checksum {
         }
         crc32fast::hash(&self.text[..at])
     }
+}
+
+/// A number that is the same for equal books, and hardly ever for others: all levels of both sides.
+pub(crate) fn digest(book: &Book) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    for side in [&book.bids, &book.asks] {
+        side.len().hash(&mut hasher);
+        side.iter().for_each(|level| level.text().hash(&mut hasher));
+    }
+    hasher.finish()
 }
 
 /// Writes the digits of a plain decimal to `out[at..]`, leading zeros and dot left out; returns the integer

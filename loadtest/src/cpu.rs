@@ -1,6 +1,6 @@
 //! CPU time that the generator itself used.
 //!
-//! Owns the reading of `/proc/<..>/stat`. Never measures the server.
+//! Owns the reading of `/proc/<..>/stat` and `schedstat`. Never measures the server.
 //! A generator at its limit measures itself instead of the gateway; [`crate::report`] warns of that.
 
 use std::time::Duration;
@@ -15,7 +15,9 @@ pub(crate) fn of_process() -> Duration {
 
 /// User and system time of the calling thread; zero where there is no `/proc`.
 pub(crate) fn of_thread() -> Duration {
-    read("/proc/thread-self/stat")
+    let schedstat = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let exact = schedstat.and_then(|text| text.split_ascii_whitespace().next()?.parse().ok());
+    exact.map_or_else(|| read("/proc/thread-self/stat"), Duration::from_nanos)
 }
 
 fn read(path: &str) -> Duration {

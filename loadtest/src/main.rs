@@ -2,7 +2,7 @@
 //!
 //! Owns the exit code. Never shares code with the gateway: what it believes about the protocol it has written
 //! down for itself, so that a mistake there is not repeated here.
-//! Data flows socket -> scan -> verify (book) -> tally -> report.
+//! Data flows socket -> client -> scan -> verify (book) -> tally -> report.
 //!
 //! Beside it stand the bench (`bench.rs`), which measures servers with a light crowd, and the floor that it measures them
 //! against (`ceiling.rs`)
@@ -14,17 +14,23 @@ mod bench;
 mod book;
 mod ceiling;
 mod client;
+mod compare;
+mod conserve;
 mod cpu;
+mod find_max;
 mod frame;
+mod gateway;
+mod hall;
 mod listing;
 mod naive;
+mod own;
 mod plan;
 mod record;
 mod report;
 mod run;
 mod scan;
-mod socket;
 mod tally;
+mod threshold;
 mod time;
 mod verify;
 mod violation;
@@ -33,12 +39,11 @@ use clap::Parser;
 use plan::{Cli, Command, RunArgs};
 use std::process::ExitCode;
 
-const VIOLATED: u8 = 1;
-const UNUSABLE: u8 = 2;
-
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run_and_report(&args),
+        Command::FindMax(args) => find_max::run(&args).map(ExitCode::from),
+        Command::Compare(args) => compare::run(&args).map(ExitCode::from),
         Command::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Ceiling(args) => {
             ceiling::run(&args).map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string())
@@ -51,26 +56,27 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("loadtest: {error}");
-            ExitCode::from(UNUSABLE)
+            ExitCode::from(report::EXIT_UNUSABLE)
         }
     }
 }
 
 fn run_and_report(args: &RunArgs) -> Result<ExitCode, String> {
-    let (plan, measured) = run::run(args).map_err(|e| e.to_string())?;
-    let report = measured.report(&plan);
-    if let Some(path) = &args.json_out {
-        let written = std::fs::write(path, report.json() + "\n");
+    let report = run::run(args).map_err(|e| e.to_string())?.report();
+    match &args.json {
+        Some(_) if args.prints_json() => println!("{}", report.json()),
+        Some(path) => {
+            let written = std::fs::write(path, report.json() + "\n");
+            written.map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+        }
+        None => {}
+    }
+    if let Some(path) = &args.html {
+        let written = std::fs::write(path, report::html::page(&report)?);
         written.map_err(|e| format!("cannot write {}: {e}", path.display()))?;
     }
-    if args.json {
-        println!("{}", report.json());
-    } else {
+    if !args.prints_json() {
         print!("{report}");
     }
-    Ok(match (measured.connected, measured.is_clean()) {
-        (0, _) => ExitCode::from(UNUSABLE),
-        (_, true) => ExitCode::SUCCESS,
-        (_, false) => ExitCode::from(VIOLATED),
-    })
+    Ok(ExitCode::from(report.exit_code))
 }

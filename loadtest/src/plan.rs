@@ -1,29 +1,52 @@
 //! The settings of a run.
 //!
-//! Owns the command line and what follows from it: who subscribes to what, where and when.
-//! Never connects. The plan is made once in [`crate::run`] and shared, unchanged, by all threads.
+//! Owns what follows from command line and scenario: who subscribes to what, where, when and how. Never connects. The plan is
+//! made once in [`crate::run`] and shared, unchanged, by all threads.
+
+mod arguments;
+mod group;
+mod profile;
+mod scenario;
+mod storm;
 
 use crate::bench::BenchArgs;
 use crate::ceiling::CeilingArgs;
+use crate::compare::CompareArgs;
+use crate::find_max::FindMaxArgs;
 use crate::naive::NaiveArgs;
 use crate::scan::Channel;
-use crate::verify::REQ_ID;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use crate::threshold::Threshold;
+use clap::{Parser, Subcommand};
 use hyper::Uri;
-use std::path::PathBuf;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
+pub(crate) use arguments::RunArgs;
+pub(crate) use group::{Depth, Group, Policy};
+pub(crate) use profile::Profile;
+pub(crate) use scenario::{OwnGateway, Scenario};
+pub(crate) use storm::Storm;
+
 const PORT_DEFAULT: u16 = 80;
+/// Where the gateway listens when nobody says otherwise.
+const URL_DEFAULT: &str = "ws://127.0.0.1:8080/v2";
+const ADMIN_DEFAULT: &str = "127.0.0.1:9464";
+const DURATION_DEFAULT: Duration = Duration::from_secs(10);
+const SILENCE_DEFAULT: Duration = Duration::from_secs(5);
+const RAMP_DEFAULT: u32 = 500;
+/// Clients of one source address: less than the 28,000 ports that Linux hands out.
+const CLIENTS_PER_SOURCE: u32 = 20_000;
 
 /// Load generator and verifier for the market-data gateway.
 ///
 /// Opens many WebSocket connections, subscribes, and checks every message against an order book of its own:
-/// checksums, sequence links, trade numbers, order of messages, silence. Reports rates, latency and every
-/// violation of the protocol.
+/// checksums, sequence links, trade numbers, notices against losses, order of messages, silence. Reports rates, latency and
+/// every violation of the protocol.
 ///
-/// Exit code: 0 clean; 1 a violation or a lost connection; 2 bad usage, or no connection at all.
+/// Exit code: 0 clean; 1 a violation or a lost connection; 2 bad usage, or no connection at all; 3 clean, but a threshold
+/// does not hold. docs/loadtest.md explains scenarios, thresholds and how to read a report.
 #[derive(Parser, Debug)]
-#[command(name = "loadtest", version)]
+#[command(name = "loadtest", version, max_term_width = 110)]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -34,7 +57,17 @@ pub(crate) struct Cli {
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
     /// Connect clients to a gateway, verify what they get, and report.
-    Run(RunArgs),
+    ///
+    /// Clients of several profiles can be mixed by percentage; a scenario file holds the whole of it. Every message to every
+    /// client is verified, and with an admin listener the gateway's own counts are compared with what arrived.
+    Run(Box<RunArgs>),
+    /// Find the highest rate of the feed that a gateway sustains: p99 within a bound, and no violation.
+    ///
+    /// Starts a gateway and a feed, the programs beside this one, for each rate that is tried; raises the rate until it does not
+    /// hold, then closes in. A rate that does not hold is tried twice. The settings of clients are those of `run`.
+    FindMax(Box<FindMaxArgs>),
+    /// Show two reports of `run` beside each other, and what has become better or worse.
+    Compare(CompareArgs),
     /// Measure the gateway beside the machine's own limit and beside other servers.
     ///
     /// Starts each server as a child process on a core of its own, and everything else on another; interleaves rounds over all
@@ -44,51 +77,6 @@ pub(crate) enum Command {
     Ceiling(CeilingArgs),
     /// Serve as one does at first: a queue and two tasks per client, one write per message. A peer of the bench.
     Naive(NaiveArgs),
-}
-
-/// Settings of `loadtest run`.
-#[derive(Args, Debug, Clone)]
-pub(crate) struct RunArgs {
-    /// WebSocket address. A query of `ext=1` opts in to notices and second snapshots, so they are no violations.
-    #[arg(long, default_value = "ws://127.0.0.1:8080/v2", value_parser = parse_target)]
-    pub(crate) url: Target,
-    /// Connections to hold.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) clients: u32,
-    /// Of the connections, how many stop reading once they are subscribed, for good. They are held and not verified.
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub(crate) stalled: u32,
-    /// Symbols to spread over the clients: a list like BTC/USD,ETH/USD, or a number N for the first N that the
-    /// server's instrument channel lists.
-    #[arg(long, default_value = "1", value_parser = parse_symbols)]
-    pub(crate) symbols: Symbols,
-    /// Symbols each client subscribes to, round robin.
-    #[arg(long, default_value_t = 1, value_name = "K", value_parser = parse_positive)]
-    pub(crate) symbols_per_client: usize,
-    /// Channel to subscribe to.
-    #[arg(long, value_enum, default_value_t = Channel::Book)]
-    pub(crate) channel: Channel,
-    /// Levels of each side, for the book channel.
-    #[arg(long, value_enum, default_value = "10")]
-    pub(crate) depth: Depth,
-    /// Length of the measured window, which opens when every client has its subscriptions: 500ms, 10s, 5m, 1h.
-    #[arg(long, default_value = "10s", value_parser = parse_duration)]
-    pub(crate) duration: Duration,
-    /// Connections to open per second, over all threads.
-    #[arg(long, default_value_t = 500, value_name = "PER_SECOND", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) ramp: u32,
-    /// Threads to spread the clients over. One thread is one core at most.
-    #[arg(long, default_value_t = 1, value_parser = parse_positive)]
-    pub(crate) threads: usize,
-    /// Longest time without any message, heartbeats included, before a connection counts as silent.
-    #[arg(long, default_value = "5s", value_parser = parse_duration)]
-    pub(crate) silence: Duration,
-    /// Print the report as one JSON object, and nothing else.
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Also write the JSON report to this file.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json_out: Option<PathBuf>,
 }
 
 /// Where to connect.
@@ -115,123 +103,222 @@ pub(crate) enum Symbols {
     First(usize),
 }
 
-/// Depths of the book channel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Depth {
-    /// 10 levels.
-    #[value(name = "10")]
-    D10 = 10,
-    /// 25 levels.
-    #[value(name = "25")]
-    D25 = 25,
-    /// 100 levels.
-    #[value(name = "100")]
-    D100 = 100,
-    /// 500 levels.
-    #[value(name = "500")]
-    D500 = 500,
-    /// 1000 levels.
-    #[value(name = "1000")]
-    D1000 = 1000,
+/// Where the gateway's counts are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Admin {
+    /// Nobody knows.
+    None,
+    /// Here, if anything answers.
+    Maybe(String),
+    /// Here.
+    At(String),
+}
+
+/// The settings, before the symbols are known.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// What the scenario is called.
+    pub(crate) title: Option<String>,
+    /// What it shows.
+    pub(crate) about: Option<String>,
+    /// Where to connect.
+    pub(crate) target: Target,
+    /// Where the gateway's counts are.
+    pub(crate) admin: Admin,
+    /// A gateway to start; its addresses replace the two above.
+    pub(crate) own: Option<OwnGateway>,
+    /// Connections of the ramp; at least 1.
+    pub(crate) clients: u32,
+    /// How they behave; at least one.
+    pub(crate) groups: Vec<Group>,
+    /// Which symbols.
+    pub(crate) symbols: Symbols,
+    /// Length of the measured window.
+    pub(crate) duration: Duration,
+    /// Connections per second.
+    pub(crate) ramp: u32,
+    /// Storms of the window.
+    pub(crate) storms: Vec<Storm>,
+    /// Threads, at least 1.
+    pub(crate) threads: usize,
+    /// Addresses to connect from, when the server is on this machine.
+    pub(crate) sources: u32,
+    /// Longest silence.
+    pub(crate) silence: Duration,
+    /// What must hold.
+    pub(crate) thresholds: Vec<Threshold>,
 }
 
 /// The settings with the symbols known.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// Where to connect.
-    pub(crate) target: Target,
-    /// Connections to hold; at least 1.
-    pub(crate) clients: u32,
-    /// Of them, the last ones that stop reading.
-    pub(crate) stalled: u32,
-    /// All symbols of the run; at least `symbols_per_client`.
+    /// What was asked for.
+    pub(crate) settings: Settings,
+    /// All symbols of the run; at least as many as any client wants.
     pub(crate) symbols: Vec<String>,
-    /// Symbols of one client.
-    pub(crate) symbols_per_client: usize,
-    /// Channel of every subscription.
-    pub(crate) channel: Channel,
-    /// Depth of book subscriptions.
-    pub(crate) depth: Depth,
-    /// Length of the measured window.
-    pub(crate) duration: Duration,
-    /// Connections per second.
-    pub(crate) ramp: u32,
-    /// Threads, at least 1.
-    pub(crate) threads: usize,
-    /// Longest silence.
-    pub(crate) silence: Duration,
-    /// Whether the address opts in to the superset.
-    pub(crate) opted_in: bool,
+    /// Group of each client of the ramp; those of storms are behind them.
+    groups: Vec<u16>,
+    /// Clients of the ramp and of all storms.
+    pub(crate) clients: u32,
+}
+
+impl Settings {
+    /// What command line and scenario ask for together; says what does not fit.
+    pub(crate) fn new(args: &RunArgs) -> Result<Self, String> {
+        let scenario = args.scenario.as_deref().map_or_else(|| Ok(Scenario::default()), Scenario::read)?;
+        let of_file = |error: String| match &args.scenario {
+            Some(path) => format!("{}: {error}", path.display()),
+            None => error,
+        };
+        let own = own_gateway(args, &scenario);
+        let file_url = scenario.url().map_err(of_file)?;
+        let admin = match (&args.admin, &args.url, &scenario.admin, &file_url) {
+            (Some(admin), ..) | (None, None, Some(admin), _) => {
+                if admin == "none" {
+                    Admin::None
+                } else {
+                    Admin::At(admin.clone())
+                }
+            }
+            (None, None, None, None) => Admin::Maybe(ADMIN_DEFAULT.to_owned()),
+            _ => Admin::None,
+        };
+        let target = match args.url.clone().or(file_url) {
+            Some(target) => target,
+            None => parse_target(URL_DEFAULT)?,
+        };
+        let clients = args.clients.or(scenario.clients).unwrap_or(1).max(1);
+        let storms =
+            if args.storms.is_empty() { scenario.storms().map_err(of_file)? } else { args.storms.clone() };
+        let all = clients + storms.iter().map(Storm::newcomers).sum::<u32>();
+        let mut thresholds = scenario.thresholds().map_err(of_file)?;
+        thresholds.extend(args.thresholds.iter().cloned());
+        Ok(Self {
+            groups: groups(args, &scenario, &target).map_err(of_file)?,
+            symbols: args.symbols.clone().or_else(|| scenario.symbols()).unwrap_or(Symbols::First(1)),
+            duration: args.duration.or(scenario.duration().map_err(of_file)?).unwrap_or(DURATION_DEFAULT),
+            ramp: args.ramp.or(scenario.ramp).unwrap_or(RAMP_DEFAULT).max(1),
+            threads: args.threads.or(scenario.threads).unwrap_or(1).max(1),
+            sources: args.sources.or(scenario.sources).unwrap_or_else(|| all.div_ceil(CLIENTS_PER_SOURCE)),
+            silence: args.silence.or(scenario.silence().map_err(of_file)?).unwrap_or(SILENCE_DEFAULT),
+            title: scenario.title,
+            about: scenario.about,
+            target,
+            admin,
+            own,
+            clients,
+            storms,
+            thresholds,
+        })
+    }
+}
+
+fn own_gateway(args: &RunArgs, scenario: &Scenario) -> Option<OwnGateway> {
+    let of_file = scenario.gateway.clone().filter(|own| own.start && args.url.is_none());
+    let mut own = of_file.or_else(|| args.start.then(OwnGateway::default))?;
+    if let Some(rate) = args.rate {
+        own.feed_rate = rate;
+    }
+    Some(own)
+}
+
+/// The groups of the flag, of the file, or the one that there is without either.
+fn groups(args: &RunArgs, scenario: &Scenario, target: &Target) -> Result<Vec<Group>, String> {
+    let default = Group {
+        name: String::new(),
+        share: 1.0,
+        profile: Profile::Fast,
+        channel: args.channel.unwrap_or(Channel::Book),
+        depth: args.depth.unwrap_or(Depth::D10),
+        symbols_per_client: args.symbols_per_client.unwrap_or(1),
+        policy: args.policy,
+        opted_in: target.opts_in() || args.policy.is_some(),
+    };
+    let Some(mix) = &args.mix else {
+        let of_file = scenario.groups(&default)?;
+        return Ok(
+            of_file.unwrap_or_else(|| vec![Group { name: Profile::Fast.name().to_owned(), ..default }])
+        );
+    };
+    let percents: Vec<f64> = mix.0.iter().map(|(_, percent)| *percent).collect();
+    let shares = group::shares(&percents)?;
+    let group = |((profile, _), share): (&(Profile, f64), f64)| Group {
+        name: profile.name().to_owned(),
+        share,
+        profile: *profile,
+        opted_in: default.opted_in || *profile != Profile::Fast,
+        ..default.clone()
+    };
+    Ok(mix.0.iter().zip(shares).map(group).collect())
 }
 
 impl Plan {
-    /// Whether a client stops reading once it is subscribed.
-    pub(crate) const fn is_stalled(&self, client: u32) -> bool {
-        client >= self.clients.saturating_sub(self.stalled)
-    }
-
     /// The plan for these settings and symbols; says what is wrong when there are too few symbols.
-    pub(crate) fn new(args: &RunArgs, mut symbols: Vec<String>) -> Result<Self, String> {
-        let asked = args.symbols_per_client;
-        if let Symbols::First(count) = args.symbols {
+    pub(crate) fn new(settings: Settings, mut symbols: Vec<String>) -> Result<Self, String> {
+        if let Symbols::First(count) = settings.symbols {
             symbols.truncate(count);
         }
-        if symbols.len() < asked {
-            return Err(format!(
-                "--symbols-per-client {asked} of {} symbols: name more symbols",
-                symbols.len()
-            ));
+        for group in &settings.groups {
+            let asked = group.symbols_per_client;
+            if symbols.len() < asked || asked == 0 {
+                return Err(format!(
+                    "--symbols-per-client {asked} of {} symbols: name more symbols",
+                    symbols.len()
+                ));
+            }
         }
-        let query = args.url.path.split_once('?').map_or("", |(_, query)| query);
-        Ok(Self {
-            target: args.url.clone(),
-            clients: args.clients,
-            stalled: args.stalled,
-            symbols,
-            symbols_per_client: asked,
-            channel: args.channel,
-            depth: args.depth,
-            duration: args.duration,
-            ramp: args.ramp,
-            threads: args.threads,
-            silence: args.silence,
-            opted_in: query.split('&').any(|pair| pair == "ext=1"),
-        })
+        let newcomers: u32 = settings.storms.iter().map(Storm::newcomers).sum();
+        let groups = group::spread(settings.clients, &settings.groups);
+        Ok(Self { clients: settings.clients + newcomers, groups, symbols, settings })
+    }
+
+    /// Number of the group of a client. Those of storms are fast: they have the first group that is, or the first.
+    pub(crate) fn group_of(&self, client: u32) -> usize {
+        let fast =
+            || self.settings.groups.iter().position(|group| group.profile == Profile::Fast).unwrap_or(0);
+        self.groups.get(client as usize).map_or_else(fast, |group| usize::from(*group))
     }
 
     /// The symbols of one client, round robin over all.
     pub(crate) fn symbols_of(&self, client: u32) -> impl Iterator<Item = &str> {
-        let all = self.symbols.len();
-        let first = client as usize * self.symbols_per_client % all;
-        (first..first + self.symbols_per_client).map(move |i| self.symbols[i % all].as_str())
+        let (all, each) =
+            (self.symbols.len(), self.settings.groups[self.group_of(client)].symbols_per_client);
+        let first = client as usize * each % all;
+        (first..first + each).map(move |i| self.symbols[i % all].as_str())
     }
 
-    /// The depth as a number.
-    pub(crate) fn depth_levels(&self) -> usize {
-        self.depth as usize
-    }
-
-    /// When a client connects, after the start of the run.
+    /// When a client of the ramp connects, after the start of the run.
     pub(crate) fn connect_after(&self, client: u32) -> Duration {
-        Duration::from_secs_f64(f64::from(client) / f64::from(self.ramp))
+        Duration::from_secs_f64(f64::from(client) / f64::from(self.settings.ramp))
     }
 
-    /// The one request of a client, for all its symbols.
-    pub(crate) fn request(&self, client: u32) -> String {
-        let symbols: Vec<_> = self.symbols_of(client).collect();
-        let mut params = serde_json::json!({
-            "channel": self.channel.name(), "symbol": symbols, "snapshot": true,
-        });
-        match self.channel {
-            Channel::Book => params["depth"] = self.depth_levels().into(),
-            Channel::Ohlc => params["interval"] = 1.into(),
-            Channel::Ticker | Channel::Trade => {}
-        }
-        serde_json::json!({"method": "subscribe", "params": params, "req_id": REQ_ID}).to_string()
+    /// The address that a client connects from, when the choice is not the system's.
+    pub(crate) fn source_of(&self, client: u32) -> Option<Ipv4Addr> {
+        (self.settings.sources > 1).then(|| {
+            let number = client % self.settings.sources;
+            Ipv4Addr::new(127, 1 + (number / 250) as u8, (number % 250) as u8, 1)
+        })
     }
 }
 
-fn parse_target(text: &str) -> Result<Target, String> {
+impl Target {
+    /// Whether the address opts in to the superset.
+    pub(crate) fn opts_in(&self) -> bool {
+        let query = self.path.split_once('?').map_or("", |(_, query)| query);
+        query.split('&').any(|pair| pair == "ext=1")
+    }
+
+    /// Path and query for a client that opts in, or does not by itself.
+    pub(crate) fn path_for(&self, opted_in: bool) -> String {
+        match (opted_in && !self.opts_in(), self.path.contains('?')) {
+            (false, _) => self.path.clone(),
+            (true, true) => format!("{}&ext=1", self.path),
+            (true, false) => format!("{}?ext=1", self.path),
+        }
+    }
+}
+
+pub(crate) fn parse_target(text: &str) -> Result<Target, String> {
     let uri: Uri = text.parse().map_err(|e| format!("{e}"))?;
     if uri.scheme_str() != Some("ws") {
         return Err("give a ws:// address; TLS is not supported".to_owned());
@@ -291,16 +378,21 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 mod tests {
     use super::*;
 
-    fn plan(line: &str) -> Result<Plan, String> {
+    fn settings(line: &str) -> Result<Settings, String> {
         let words = ["loadtest", "run"].into_iter().chain(line.split_ascii_whitespace());
         let Command::Run(args) = Cli::try_parse_from(words).map_err(|e| e.to_string())?.command else {
             panic!("run is run");
         };
-        let symbols = match &args.symbols {
+        Settings::new(&args)
+    }
+
+    fn plan(line: &str) -> Result<Plan, String> {
+        let settings = settings(line)?;
+        let symbols = match &settings.symbols {
             Symbols::Named(names) => names.clone(),
             Symbols::First(_) => ["A/X", "B/X", "C/X", "D/X"].map(str::to_owned).to_vec(),
         };
-        Plan::new(&args, symbols)
+        Plan::new(settings, symbols)
     }
 
     fn refused(line: &str, reason: &str) {
@@ -316,21 +408,62 @@ mod tests {
     }
 
     #[test]
-    fn request_asks_for_the_parameters_of_its_channel() {
-        let request = plan("--symbols BTC/USD --depth 25").unwrap().request(0);
-        let request: serde_json::Value = serde_json::from_str(&request).unwrap();
-        let params = serde_json::json!({"channel":"book","symbol":["BTC/USD"],"depth":25,"snapshot":true});
-        assert_eq!(request, serde_json::json!({"method":"subscribe","params":params,"req_id":1}));
-        assert!(!plan("--channel ticker").unwrap().request(0).contains("depth"));
+    fn request_asks_for_the_parameters_of_its_channel_and_group() {
+        let params = |line: &str| plan(line).unwrap().settings.groups[0].params(&["BTC/USD"], None);
+        let expected = serde_json::json!({"channel":"book","symbol":["BTC/USD"],"depth":25,"snapshot":true});
+        assert_eq!(params("--depth 25"), expected);
+        assert!(params("--channel ticker").get("depth").is_none());
+        let limited = params("--mix limited:50ms+2kB/s=100 --policy conflate");
+        assert_eq!((&limited["interval_ms"], &limited["max_bytes_per_s"]), (&50.into(), &2_000.into()));
+        assert_eq!(limited["policy"], "conflate");
+    }
+
+    #[test]
+    fn who_uses_the_superset_opts_in() {
+        let settings = settings("--mix fast=50,slow=50").unwrap();
+        let paths: Vec<_> =
+            settings.groups.iter().map(|group| settings.target.path_for(group.opted_in)).collect();
+        assert_eq!(paths, ["/v2", "/v2?ext=1"]);
     }
 
     #[test]
     fn address_is_taken_apart() {
-        let plan = plan("--url ws://[::1]:9/v2?a=b&ext=1").unwrap();
-        let Target { host, port, authority, path, .. } = &plan.target;
-        assert_eq!((host.as_str(), *port), ("::1", 9));
+        let Target { host, port, authority, path, .. } = parse_target("ws://[::1]:9/v2?a=b&ext=1").unwrap();
+        assert_eq!((host.as_str(), port), ("::1", 9));
         assert_eq!((authority.as_str(), path.as_str()), ("[::1]:9", "/v2?a=b&ext=1"));
-        assert!(plan.opted_in);
+        assert!(plan("--url ws://[::1]:9/v2?a=b&ext=1").unwrap().settings.groups[0].opted_in);
+    }
+
+    #[test]
+    fn the_admin_listener_is_known_of_the_default_gateway_only() {
+        assert_eq!(settings("").unwrap().admin, Admin::Maybe(ADMIN_DEFAULT.to_owned()));
+        assert_eq!(settings("--url ws://127.0.0.1:1/v2").unwrap().admin, Admin::None);
+        assert_eq!(settings("--admin none").unwrap().admin, Admin::None);
+        let given = settings("--url ws://127.0.0.1:1/v2 --admin 127.0.0.1:2").unwrap().admin;
+        assert_eq!(given, Admin::At("127.0.0.1:2".to_owned()));
+    }
+
+    #[test]
+    fn scenarios_that_are_shipped_can_be_run() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let files: Vec<_> =
+            files.filter(|path| path.extension().is_some_and(|ending| ending == "toml")).collect();
+        assert!(files.len() >= 4, "{files:?}");
+        for file in files {
+            let args = RunArgs { scenario: Some(file.clone()), ..RunArgs::default() };
+            let settings = Settings::new(&args).unwrap_or_else(|error| panic!("{error}"));
+            let is_whole = settings.title.is_some() && settings.about.is_some() && settings.own.is_some();
+            assert!(is_whole && !settings.thresholds.is_empty(), "{}", file.display());
+            let symbols = (0..settings.own.as_ref().unwrap().feed_symbols).map(|at| at.to_string()).collect();
+            Plan::new(settings, symbols).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        }
+    }
+
+    #[test]
+    fn newcomers_of_a_storm_are_fast_and_counted() {
+        let plan = plan("--clients 4 --mix slow=50,fast=50 --storm connect:6@1s").unwrap();
+        assert_eq!((plan.clients, plan.group_of(9)), (10, 1));
     }
 
     #[test]
@@ -345,5 +478,7 @@ mod tests {
         refused("--symbols A/X --symbols-per-client 2", "name more symbols");
         refused("--clients 0", "0 is not in 1..");
         refused("--threads 0", "at least 1");
+        refused("--mix fast=60,slow=30", "90 in all");
+        refused("--scenario nowhere.toml", "cannot read nowhere.toml");
     }
 }

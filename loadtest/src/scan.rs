@@ -11,7 +11,7 @@ use crate::time::{self, Micros};
 use std::ops::Range;
 
 /// A data channel that can be subscribed to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Channel {
     /// Order book levels with checksum.
@@ -29,14 +29,14 @@ pub(crate) enum Channel {
 pub(crate) enum Message {
     /// Data of a channel; the elements are in [`Scanner::elements`].
     Data(Header),
-    /// The answer to a `subscribe`.
+    /// The answer to a request.
     Ack(Box<Ack>),
     /// `{"channel":"heartbeat"}`.
     Heartbeat,
     /// The server's state, pushed on connect and on change.
     Status,
     /// A notice, which only connections that opted in may get.
-    Notice(String),
+    Notice(Box<Notice>),
     /// Readable, but no message this client can expect; holds its channel or method.
     Other(String),
 }
@@ -74,7 +74,7 @@ pub(crate) struct Element {
     pub(crate) merged: Option<u64>,
 }
 
-/// The answer to a `subscribe`, good or bad.
+/// The answer to a request, good or bad.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Ack {
     /// The method that is answered.
@@ -85,10 +85,35 @@ pub(crate) struct Ack {
     pub(crate) symbol: String,
     /// Echo of the request's number.
     pub(crate) req_id: Option<u64>,
-    /// The epoch that `seq` will be in, told to connections that opted in.
+    /// The epoch that `seq` is in, told to connections that opted in.
     pub(crate) epoch: Option<u64>,
+    /// Where the stream stands, told likewise.
+    pub(crate) seq: Option<u64>,
+    /// Whether a subscription goes on from where the client said it stood.
+    pub(crate) recovered: Option<bool>,
+    /// The interval in force.
+    pub(crate) interval_ms: Option<u64>,
     /// Why it was refused; `None` on success.
     pub(crate) error: Option<String>,
+}
+
+/// What a client that opted in is told about its connection or a subscription.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+pub(crate) struct Notice {
+    /// What happened.
+    pub(crate) code: String,
+    /// To which channel; none when to all.
+    pub(crate) channel: Option<String>,
+    /// To which symbol; none when to all.
+    pub(crate) symbol: Option<String>,
+    /// The last `seq` that was sent before.
+    pub(crate) from_seq: Option<u64>,
+    /// The last `seq` concerned.
+    pub(crate) to_seq: Option<u64>,
+    /// Entries concerned.
+    pub(crate) count: Option<u64>,
+    /// Generation of `to_seq`, when it is another than that of `from_seq`.
+    pub(crate) epoch: Option<u64>,
 }
 
 /// Reads frames into buffers that are used again for the next one.
@@ -102,6 +127,9 @@ pub(crate) struct Scanner {
 }
 
 impl Channel {
+    /// Every channel, in the order of their numbers.
+    pub(crate) const ALL: [Self; 4] = [Self::Book, Self::Ticker, Self::Trade, Self::Ohlc];
+
     /// Its name in the protocol.
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -75,6 +75,22 @@ kinds! {
     SeqOrder = "seq_order",
     /// `trade_id` is not the next one.
     TradeId = "trade_id",
+    /// Trades are missing that no notice told of, to a client that opted in.
+    LossUntold = "loss_untold",
+    /// A notice whose range or count is not what happened.
+    NoticeWrong = "notice_wrong",
+    /// Data of a subscription that is paused.
+    WhilePaused = "while_paused",
+    /// Not everything that was promised to a client that came back.
+    ResumeBroken = "resume_broken",
+    /// More updates than the interval allows.
+    TooOften = "too_often",
+    /// More bytes than the bandwidth allows.
+    TooFast = "too_fast",
+    /// Two clients have different books of one symbol at one sequence.
+    BookDiffers = "book_differs",
+    /// The gateway's counts do not add up, or are not what clients received.
+    Conservation = "conservation",
 }
 
 /// One violation in full.
@@ -82,8 +98,8 @@ kinds! {
 pub(crate) struct Violation {
     /// Name of the kind.
     pub(crate) kind: &'static str,
-    /// Number of the client, from 0.
-    pub(crate) client: u32,
+    /// Number of the client, from 0; none when it is about the gateway's own counts.
+    pub(crate) client: Option<u32>,
     /// Symbol concerned; empty when it is the connection.
     pub(crate) symbol: String,
     /// What the protocol asks for.
@@ -164,7 +180,7 @@ mod tests {
         let mut push = |kind: Kind, at_us| {
             violations.push(kind, || Violation {
                 kind: kind.name(),
-                client: 0,
+                client: Some(0),
                 symbol: String::new(),
                 expected: String::new(),
                 got: String::new(),

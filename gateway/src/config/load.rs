@@ -141,7 +141,8 @@ fn parse_like(text: &str, default: &Value) -> Option<Value> {
         Value::Float(_) => text.parse().ok().map(Value::Float),
         Value::Boolean(_) => text.parse().ok().map(Value::Boolean),
         Value::Array(_) => {
-            Some(Value::Array(text.split(',').map(|one| Value::String(one.trim().into())).collect()))
+            let parts = text.split(',').map(str::trim).filter(|one| !one.is_empty());
+            Some(Value::Array(parts.map(|one| Value::String(one.into())).collect()))
         }
         _ => Some(Value::String(text.into())),
     }

@@ -160,6 +160,23 @@ impl Reader {
         }
     }
 
+    /// Whether a step is due although nothing is known to have come.
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        // Whoever makes the connection tells nobody when it is made.
+        let is_connecting = matches!(self.link, Link::Connecting(_));
+        is_connecting || !self.requests.is_empty() || self.clock.mono() >= self.next_turn()
+    }
+
+    /// Whether there may be more to read than the last step took.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        match &self.link {
+            Link::Up(source, _) => source.has_more(),
+            Link::Down { .. } | Link::Connecting(_) => false,
+        }
+    }
+
     /// Number of the connection and its descriptor, to be watched for readiness while there is one.
     #[must_use]
     pub fn descriptor(&self) -> Option<(u64, RawFd)> {

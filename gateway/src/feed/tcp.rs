@@ -20,6 +20,8 @@ pub(super) struct TcpSource {
     patience: Duration,
     /// Reads go here and what came is copied: to make room in the caller's buffer would mean to zero it each time.
     scratch: Box<[u8]>,
+    /// Whether the last read filled `scratch`: a shorter one has emptied the socket.
+    has_more: bool,
 }
 
 impl TcpSource {
@@ -31,7 +33,7 @@ impl TcpSource {
                     stream.set_nodelay(true)?;
                     let scratch = vec![0; READ_BYTES].into_boxed_slice();
                     // Another patience than any that is asked for, so that the first read sets it.
-                    return Ok(Self { stream, patience: Duration::MAX, scratch });
+                    return Ok(Self { stream, patience: Duration::MAX, scratch, has_more: true });
                 }
                 Err(error) => last = error,
             }
@@ -52,14 +54,20 @@ impl Source for TcpSource {
         match self.stream.read(&mut self.scratch) {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(len) => {
+                self.has_more = len == self.scratch.len();
                 buffer.extend_from_slice(&self.scratch[..len]);
                 Ok(len)
             }
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                self.has_more = false;
                 Ok(0)
             }
             Err(error) => Err(error),
         }
+    }
+
+    fn has_more(&self) -> bool {
+        self.has_more
     }
 
     fn descriptor(&self) -> Option<RawFd> {

@@ -8,31 +8,27 @@ use hyper::header::{HeaderValue, ORIGIN, WWW_AUTHENTICATE};
 use hyper::{Method, Request, StatusCode};
 use tokio::net::TcpListener;
 
+use super::accept::Acceptor;
 use super::operate::answer_operator;
-use super::{Answer, accept, answer, serve_connection, text};
+use super::{Answer, Patience, answer, serve_connection, text};
 use crate::auth::Guard;
 use crate::metrics::Metrics;
 
-/// Longest time that an idle or slow admin connection is kept: a scrape comes, is answered and goes.
-const CONNECTION_PATIENCE: Duration = Duration::from_secs(120);
-
-/// Longest wait for a request's head.
-const HEAD_PATIENCE: Duration = Duration::from_secs(5);
+/// A scrape comes, is answered and goes.
+const PATIENCE: Patience = Patience { head: Duration::from_secs(5), life: Duration::from_secs(120) };
 
 /// Serves until the runtime ends.
 pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, guard: Option<Guard>) {
     let guard = Arc::new(guard);
-    accept(listener, |stream| {
+    let mut acceptor = Acceptor::new(listener, &metrics.public().refusals);
+    loop {
+        let (stream, _) = acceptor.accept().await;
         let (metrics, guard) = (Arc::clone(&metrics), Arc::clone(&guard));
-        async move {
+        tokio::task::spawn_local(async move {
             let handle = |request| route(request, Arc::clone(&metrics), Arc::clone(&guard));
-            // Over the patience the connection is simply dropped.
-            let _ =
-                tokio::time::timeout(CONNECTION_PATIENCE, serve_connection(stream, HEAD_PATIENCE, handle))
-                    .await;
-        }
-    })
-    .await;
+            serve_connection(stream, PATIENCE, handle).await;
+        });
+    }
 }
 
 async fn route(request: Request<Incoming>, metrics: Arc<Metrics>, guard: Arc<Option<Guard>>) -> Answer {

@@ -1,32 +1,49 @@
 //! The public listener: the WebSocket upgrade at `/v2`, the demo page at `/`, reference data below `/0/public/`.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::{Method, Request, StatusCode};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
+use hyper::{Method, Request, StatusCode, Version};
 use parking_lot::RwLock;
+use rustls::ServerConnection;
 use socket2::TcpKeepalive;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
-use super::{Answer, accept, answer, reference, serve_connection, text, upgrade};
+use super::accept::{Acceptor, Pace, Speakers};
+use super::door::{Door, Place};
+use super::refusal::{Reason, Refusals};
+use super::{Answer, HEAD_BYTES_MAX, Patience, answer, reference, serve_connection, text, upgrade};
 use crate::auth::{Admission, Auth};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::EngineHandle;
+use crate::memory::Budget;
 use crate::reference::Reference;
 use crate::shard::{NewConnection, ShardHandle, ShardInput};
+use crate::tls::Tls;
 
 /// One HTML file without a build step.
 const PAGE: &str = include_str!("../../assets/demo.html");
 
-/// How long a silent peer is believed before the kernel asks for a sign of life, and how long its silence then lasts.
-const KEEPALIVE: Duration = Duration::from_secs(20);
+/// Where market data is.
+const MARKET: &str = "/v2";
 
-/// How long sent bytes may stay unacknowledged by the peer's kernel before the connection counts as dead. A client that does
-/// not read counts as such too, so where clients may stall for longer the time is longer: ending those is up to the shard.
-const USER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Where messages come back, if it is switched on.
+pub(super) const ECHO: &str = "/echo";
+
+/// Peers that are told at the same time why they are turned away; beyond it they are not told.
+const TURNED_AWAY_MAX: usize = 64;
+
+/// Longest time that telling them takes.
+const TURN_AWAY_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the public listener hands connections to and reads from.
 #[derive(Debug)]
@@ -35,6 +52,8 @@ pub struct PublicState {
     pub config: Config,
     /// Who is let in.
     pub auth: Arc<Auth>,
+    /// Whether there is memory for more.
+    pub memory: Arc<Budget>,
     /// Where clients go.
     pub shards: Vec<ShardHandle>,
     /// Where depth is asked.
@@ -45,29 +64,25 @@ pub struct PublicState {
     pub clock: Clock,
     /// Connections upgraded so far; the last one is the newest `connection_id`.
     pub upgraded: AtomicU64,
-    /// Upgrades refused because there are enough connections.
-    pub refused_full: AtomicU64,
-    /// Upgrade requests that were none.
-    pub refused_malformed: AtomicU64,
-    /// Upgrade requests of somebody who is not let in.
-    pub refused_auth: AtomicU64,
-    /// Open HTTP connections that are not upgraded.
-    pub handshakes: AtomicUsize,
+    /// Connections that were refused.
+    pub refusals: Refusals,
+    /// Certificate and key, when there is a listener with TLS.
+    pub tls: Option<Arc<Tls>>,
+    /// Who is inside.
+    pub door: Arc<Door>,
+    /// Open connections to the echo.
+    pub echoes: Arc<AtomicUsize>,
 }
 
 impl PublicState {
-    /// Clients of all shards.
-    #[must_use]
-    pub fn connections(&self) -> usize {
-        self.shards.iter().map(|shard| shard.connections.load(Ordering::Relaxed)).sum()
-    }
-
     /// Gives an upgraded socket to the shard with the fewest clients.
     pub(super) fn hand_over(
         &self,
         stream: TcpStream,
+        tls: Option<Box<ServerConnection>>,
         leftover: Vec<u8>,
         ext: bool,
+        place: Place,
         admission: Admission,
     ) -> std::io::Result<()> {
         let stream = stream.into_std()?;
@@ -76,10 +91,10 @@ impl PublicState {
         // Relaxed: ids need only be different.
         let connection_id = self.upgraded.fetch_add(1, Ordering::Relaxed) + 1;
         shard.connections.fetch_add(1, Ordering::Relaxed);
-        let connection = NewConnection { stream, leftover, ext, connection_id, admission };
+        let connection = NewConnection { stream, tls, leftover, ext, connection_id, place, admission };
         if shard.send(ShardInput::Connect(connection)).is_err() {
             shard.connections.fetch_sub(1, Ordering::Relaxed);
-            self.refused_full.fetch_add(1, Ordering::Relaxed);
+            self.refusals.count(Reason::Full);
             tracing::warn!("a shard takes no more connections at once, one was dropped");
         }
         Ok(())
@@ -98,30 +113,107 @@ pub fn tune(listener: &socket2::Socket, config: &Config) -> std::io::Result<()> 
     if public.notsent_lowat_bytes > 0 {
         listener.set_tcp_notsent_lowat(public.notsent_lowat_bytes)?;
     }
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE).with_retries(3);
+    let silence = Duration::from_millis(public.keepalive_ms);
+    let keepalive = TcpKeepalive::new().with_time(silence).with_interval(silence).with_retries(3);
     listener.set_tcp_keepalive(&keepalive)?;
+    // A client that does not read counts as silent too, so where clients may stall for longer the time is longer: ending those is
+    // up to the shard.
     let stall = Duration::from_millis(config.limits.stall_ms);
-    listener.set_tcp_user_timeout(Some(USER_TIMEOUT.max(2 * stall)))
+    let user_timeout = Duration::from_millis(public.user_timeout_ms);
+    listener.set_tcp_user_timeout(Some(user_timeout.max(2 * stall)))
 }
 
-/// Serves until the runtime ends.
-pub async fn serve(listener: TcpListener, state: Arc<PublicState>) {
-    let head_patience = Duration::from_millis(state.config.inbound.handshake_ms);
-    accept(listener, |stream| {
-        let state = Arc::clone(&state);
-        async move {
-            state.handshakes.fetch_add(1, Ordering::Relaxed);
-            serve_connection(stream, head_patience, |request| route(request, Arc::clone(&state))).await;
-            state.handshakes.fetch_sub(1, Ordering::Relaxed);
+/// Who asks, and how.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer {
+    pub(super) address: IpAddr,
+    pub(super) is_tls: bool,
+}
+
+/// Serves one listener until the runtime ends.
+pub async fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, state: Arc<PublicState>) {
+    let inbound = &state.config.inbound;
+    let patience = Patience {
+        head: Duration::from_millis(inbound.handshake_ms),
+        life: Duration::from_millis(inbound.http_ms),
+    };
+    let mut acceptor = Acceptor::new(listener, &state.refusals);
+    let mut pace = Pace::new(inbound.accepts(), state.clock);
+    let mut speakers = Speakers::new(inbound.handshakes_max, &state.refusals, state.clock);
+    let mut turned_away = JoinSet::new();
+    loop {
+        pace.wait().await;
+        speakers.make_room().await;
+        let (stream, peer) = acceptor.accept().await;
+        match state.door.arrive(peer.ip(), state.clock.mono()) {
+            Ok(place) => {
+                let peer = Peer { address: peer.ip(), is_tls: tls.is_some() };
+                let acceptor = tls.as_ref().map(|tls| tls.acceptor());
+                speakers.spawn(speak(stream, acceptor, peer, place, patience, Arc::clone(&state)));
+            }
+            Err(reason) => {
+                state.refusals.count(reason);
+                while turned_away.try_join_next().is_some() {}
+                // Over TLS a word would cost a handshake.
+                if turned_away.len() < TURNED_AWAY_MAX && tls.is_none() {
+                    turned_away.spawn_local(turn_away(stream));
+                }
+            }
         }
-    })
-    .await;
+    }
 }
 
-async fn route(request: Request<Incoming>, state: Arc<PublicState>) -> Answer {
+/// Speaks HTTP with one peer, who has a place as long as it does.
+async fn speak(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    peer: Peer,
+    _place: Place,
+    patience: Patience,
+    state: Arc<PublicState>,
+) {
+    let handle = |request| route(request, peer, Arc::clone(&state));
+    let Some(tls) = tls else { return serve_connection(stream, patience, handle).await };
+    match timeout(patience.head, tls.accept(stream)).await {
+        Ok(Ok(stream)) => serve_connection(stream, patience, handle).await,
+        Ok(Err(error)) => {
+            state.refusals.count(Reason::Tls);
+            tracing::debug!(%error, "a TLS handshake failed");
+        }
+        Err(_) => state.refusals.count(Reason::Tls),
+    }
+}
+
+/// Tells a peer that its address has had enough, without hearing it.
+async fn turn_away(mut stream: TcpStream) {
+    const ANSWER: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nconnection: close\r\nretry-after: 5\r\n\
+        content-type: text/plain; charset=utf-8\r\ncontent-length: 41\r\n\r\n\
+        too many connections of this address now\n";
+    let tell = async {
+        if stream.write_all(ANSWER).await.is_ok() && stream.shutdown().await.is_ok() {
+            // What it asked has to be taken, or the answer is lost behind a reset; it need not be taken for ever.
+            let mut bytes = [0; 1_024];
+            let mut left = HEAD_BYTES_MAX;
+            while let Ok(len) = stream.read(&mut bytes).await
+                && len > 0
+                && left > 0
+            {
+                left = left.saturating_sub(len);
+            }
+        }
+    };
+    let _ = timeout(TURN_AWAY_PATIENCE, tell).await;
+}
+
+async fn route(request: Request<Incoming>, peer: Peer, state: Arc<PublicState>) -> Answer {
+    if let Err(problem) = check_head(&request) {
+        let mut answer = text(StatusCode::BAD_REQUEST, format!("{problem}\n"));
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        return answer;
+    }
     let path = request.uri().path();
-    if path == "/v2" {
-        return upgrade::answer_upgrade(request, state);
+    if path == MARKET || (path == ECHO && state.config.echo.enabled) {
+        return upgrade::answer_upgrade(request, peer, state);
     }
     if request.method() != Method::GET {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
@@ -135,5 +227,44 @@ async fn route(request: Request<Incoming>, state: Arc<PublicState>) -> Answer {
         None => {
             text(StatusCode::NOT_FOUND, "try / for the demo page, /v2 for WebSocket, /0/public/AssetPairs\n")
         }
+    }
+}
+
+/// What every request has to keep to. Nothing here takes a body, so one is refused before anybody could read two requests into it.
+fn check_head(request: &Request<Incoming>) -> Result<(), &'static str> {
+    let headers = request.headers();
+    let host = upgrade::only(headers, HOST);
+    if request.version() == Version::HTTP_11 && host.is_none_or(HeaderValue::is_empty) {
+        return Err("one Host is needed");
+    }
+    let has_body = headers.contains_key(TRANSFER_ENCODING)
+        || headers.get_all(CONTENT_LENGTH).iter().any(|length| length != "0");
+    if has_body { Err("no request has a body here") } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A peer that has vanished without a word cannot be made without a network, but the kernel's word can be had.
+    #[test]
+    fn clients_inherit_what_finds_peers_that_have_vanished() {
+        let mut config = Config::default();
+        config.public.keepalive_ms = 7_000;
+        config.public.user_timeout_ms = 11_000;
+        config.limits.stall_ms = 30_000;
+        let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        tune(&listener, &config).unwrap();
+        listener.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener.listen(1).unwrap();
+        let address = listener.local_addr().unwrap().as_socket().unwrap();
+        let _client = std::net::TcpStream::connect(address).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        assert!(accepted.keepalive().unwrap());
+        assert_eq!(accepted.tcp_keepalive_time().unwrap(), Duration::from_secs(7));
+        assert_eq!(accepted.tcp_keepalive_interval().unwrap(), Duration::from_secs(7));
+        assert_eq!(accepted.tcp_keepalive_retries().unwrap(), 3);
+        // A client may stall for as long as the settings say.
+        assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(Duration::from_secs(60)));
     }
 }

@@ -1,7 +1,7 @@
 //! The opening handshake: checked in full, answered by fastwebsockets, then the bare socket goes to a shard.
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use auth::Refusal;
 use bytes::Bytes;
@@ -9,91 +9,193 @@ use fastwebsockets::upgrade::UpgradeFut;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
-    CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
-    WWW_AUTHENTICATE,
+    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
 };
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
-use super::{Answer, PublicState, text};
+use super::door::Place;
+use super::public::{ECHO, Peer};
+use super::refusal::Reason;
+use super::{Answer, PublicState, echo, origin, text};
 use crate::auth::Admission;
 
+/// What an upgraded connection is for.
+enum Purpose {
+    /// Market data, from a shard.
+    Market {
+        /// Whether its address opted in to the superset.
+        ext: bool,
+        place: Place,
+        /// As whom it was let in.
+        admission: Admission,
+    },
+    Echo(echo::Place),
+}
+
 /// Answers an upgrade request, and hands the connection over when its client was told.
-pub(super) fn answer_upgrade(mut request: Request<Incoming>, state: Arc<PublicState>) -> Answer {
-    if let Err((status, problem)) = check(&request) {
-        state.refused_malformed.fetch_add(1, Ordering::Relaxed);
-        let mut answer = text(status, format!("{problem}\n"));
-        if status == StatusCode::UPGRADE_REQUIRED {
-            answer.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-            answer.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
-        }
-        return answer;
+///
+/// Nothing that the client sent is repeated in the answer: no subprotocol, no extension, no word of an error.
+pub(super) fn answer_upgrade(mut request: Request<Incoming>, peer: Peer, state: Arc<PublicState>) -> Answer {
+    if let Err((status, problem)) = check(&request, peer.is_tls, &state.config.public.origins) {
+        let reason = if status == StatusCode::FORBIDDEN { Reason::Origin } else { Reason::Malformed };
+        return refuse(&state, reason, status, problem);
     }
-    if state.connections() >= state.config.inbound.connections_max {
-        state.refused_full.fetch_add(1, Ordering::Relaxed);
-        return text(StatusCode::SERVICE_UNAVAILABLE, "too many connections, try again later\n");
-    }
-    let admission = match state.auth.admit(request.headers()) {
+    let admission = match admit(&request, &state) {
         Ok(admission) => admission,
-        Err(refusal) => {
-            state.refused_auth.fetch_add(1, Ordering::Relaxed);
-            return refuse(refusal);
+        Err(refusal) => return refuse_credential(&state, refusal),
+    };
+    let purpose = match purpose(&request, peer.address, admission, &state) {
+        Ok(purpose) => purpose,
+        Err(Reason::AddressFull) => {
+            let problem = "too many connections of this address";
+            return refuse(&state, Reason::AddressFull, StatusCode::TOO_MANY_REQUESTS, problem);
+        }
+        Err(Reason::Memory) => {
+            let problem = "memory is short, try again later";
+            return refuse(&state, Reason::Memory, StatusCode::SERVICE_UNAVAILABLE, problem);
+        }
+        Err(reason) => {
+            let problem = "too many connections, try again later";
+            return refuse(&state, reason, StatusCode::SERVICE_UNAVAILABLE, problem);
         }
     };
-    let ext = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "ext=1"));
     match fastwebsockets::upgrade::upgrade(&mut request) {
         Ok((response, upgraded)) => {
-            tokio::task::spawn_local(hand_over(upgraded, ext, admission, state));
+            tokio::task::spawn_local(hand_over(upgraded, purpose, state));
             response.map(|_| Full::new(Bytes::new()))
         }
-        Err(error) => text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+        Err(_) => refuse(&state, Reason::Malformed, StatusCode::BAD_REQUEST, "this is no WebSocket upgrade"),
     }
 }
 
-/// Answers somebody who is not let in, in the words of RFC 6750.
-fn refuse(refusal: Refusal) -> Answer {
-    if refusal == Refusal::Connections {
-        return text(StatusCode::TOO_MANY_REQUESTS, format!("{refusal}\n"));
+/// Counts and words a refusal. The connection ends with it: who errs once is not asked for more.
+fn refuse(state: &PublicState, reason: Reason, status: StatusCode, problem: &'static str) -> Answer {
+    state.refusals.count(reason);
+    let mut answer = text(status, format!("{problem}\n"));
+    let headers = answer.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    if [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status) {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
     }
-    let challenge = match refusal {
-        Refusal::Missing => "Bearer realm=\"gateway\"".to_owned(),
-        _ => format!("Bearer realm=\"gateway\", error=\"invalid_token\", error_description=\"{refusal}\""),
-    };
-    let mut answer = text(StatusCode::UNAUTHORIZED, format!("{refusal}\n"));
-    let challenge = HeaderValue::from_str(&challenge).expect("refusals are plain words");
-    answer.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    if status == StatusCode::UPGRADE_REQUIRED {
+        headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade, close"));
+    }
     answer
 }
 
-async fn hand_over(upgraded: UpgradeFut, ext: bool, admission: Admission, state: Arc<PublicState>) {
-    let result = match upgraded.await {
-        Ok(socket) => take_socket(socket.into_inner(), ext, admission, &state),
+/// As whom a request is let in; the echo is for everybody.
+fn admit(request: &Request<Incoming>, state: &PublicState) -> Result<Admission, Refusal> {
+    if request.uri().path() == ECHO { Ok(Admission::default()) } else { state.auth.admit(request.headers()) }
+}
+
+/// Answers somebody who is not let in, in the words of RFC 6750.
+fn refuse_credential(state: &PublicState, refusal: Refusal) -> Answer {
+    let status = match refusal {
+        Refusal::Connections => StatusCode::TOO_MANY_REQUESTS,
+        _ => StatusCode::UNAUTHORIZED,
+    };
+    let mut answer = refuse(state, Reason::NotAuthenticated, status, refusal.words());
+    if status == StatusCode::UNAUTHORIZED {
+        let challenge = match refusal {
+            Refusal::Missing => "Bearer realm=\"gateway\"".to_owned(),
+            _ => {
+                format!("Bearer realm=\"gateway\", error=\"invalid_token\", error_description=\"{refusal}\"")
+            }
+        };
+        let challenge = HeaderValue::from_str(&challenge).expect("refusals are plain words");
+        answer.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    answer
+}
+
+/// What a request is for, if there is room for that.
+fn purpose(
+    request: &Request<Incoming>,
+    from: IpAddr,
+    admission: Admission,
+    state: &PublicState,
+) -> Result<Purpose, Reason> {
+    if request.uri().path() == ECHO {
+        let place = echo::Place::take(&state.echoes, state.config.echo.connections_max);
+        return place.map(Purpose::Echo).ok_or(Reason::Full);
+    }
+    if state.memory.is_tight() {
+        return Err(Reason::Memory);
+    }
+    let ext = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "ext=1"));
+    state.door.admit(from).map(|place| Purpose::Market { ext, place, admission })
+}
+
+/// What a connection was before hyper took it.
+enum Carrier {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+async fn hand_over(upgraded: UpgradeFut, purpose: Purpose, state: Arc<PublicState>) {
+    let socket = match upgraded.await {
+        Ok(socket) => take_socket(socket.into_inner()),
         Err(error) => Err(error.to_string()),
+    };
+    let result = match socket {
+        Ok((carrier, leftover)) => serve(carrier, leftover, purpose, &state).await,
+        Err(error) => Err(error),
     };
     if let Err(error) = result {
         tracing::debug!(error, "an upgrade was not finished");
     }
 }
 
-/// Unwraps the plain socket from under hyper, with what the client sent behind its request.
-fn take_socket(
-    upgraded: TokioIo<Upgraded>,
-    ext: bool,
-    admission: Admission,
+async fn serve(
+    carrier: Carrier,
+    leftover: Vec<u8>,
+    purpose: Purpose,
     state: &PublicState,
 ) -> Result<(), String> {
-    let parts = upgraded
-        .into_inner()
-        .downcast::<TokioIo<TcpStream>>()
-        .map_err(|_| "the connection is no plain socket".to_owned())?;
-    let leftover = parts.read_buf.to_vec();
-    state.hand_over(parts.io.into_inner(), leftover, ext, admission).map_err(|error| error.to_string())
+    let limits = state.config.echo.read_limits();
+    match (purpose, carrier) {
+        (Purpose::Echo(place), Carrier::Plain(stream)) => echo::serve(stream, leftover, limits, place).await,
+        (Purpose::Echo(place), Carrier::Tls(stream)) => echo::serve(stream, leftover, limits, place).await,
+        (Purpose::Market { ext, place, admission }, carrier) => {
+            let (stream, tls) = match carrier {
+                Carrier::Plain(stream) => (stream, None),
+                Carrier::Tls(stream) => {
+                    let (stream, tls) = stream.into_inner();
+                    (stream, Some(Box::new(tls)))
+                }
+            };
+            let handed = state.hand_over(stream, tls, leftover, ext, place, admission);
+            return handed.map_err(|error| error.to_string());
+        }
+    }
+    Ok(())
 }
 
-/// What RFC 6455 section 4.2.1 asks of a request.
-fn check(request: &Request<Incoming>) -> Result<(), (StatusCode, &'static str)> {
+/// Unwraps the socket from under hyper, with what the client sent behind its request.
+fn take_socket(upgraded: TokioIo<Upgraded>) -> Result<(Carrier, Vec<u8>), String> {
+    let upgraded = match upgraded.into_inner().downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => return Ok((Carrier::Plain(parts.io.into_inner()), parts.read_buf.to_vec())),
+        Err(upgraded) => upgraded,
+    };
+    let parts = upgraded
+        .downcast::<TokioIo<TlsStream<TcpStream>>>()
+        .map_err(|_| "the connection is neither plain nor TLS".to_owned())?;
+    Ok((Carrier::Tls(Box::new(parts.io.into_inner())), parts.read_buf.to_vec()))
+}
+
+/// What RFC 6455 section 4.2.1 asks of a request, and whether its page may ask at all.
+fn check(
+    request: &Request<Incoming>,
+    is_tls: bool,
+    origins: &[String],
+) -> Result<(), (StatusCode, &'static str)> {
     let headers = request.headers();
     if request.method() != Method::GET {
         return Err((StatusCode::METHOD_NOT_ALLOWED, "only GET upgrades to a WebSocket"));
@@ -110,14 +212,36 @@ fn check(request: &Request<Incoming>) -> Result<(), (StatusCode, &'static str)> 
     if !has_token(headers, CONNECTION, "upgrade") {
         return Err((StatusCode::BAD_REQUEST, "Connection: Upgrade is missing"));
     }
-    if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+    if only(headers, SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
         return Err((StatusCode::UPGRADE_REQUIRED, "Sec-WebSocket-Version must be 13"));
     }
-    let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).iter();
-    match (keys.next(), keys.next()) {
-        (Some(key), None) if key_is_valid(key.as_bytes()) => Ok(()),
-        _ => Err((StatusCode::BAD_REQUEST, "Sec-WebSocket-Key must be one base64 text of 16 octets")),
+    if !only(headers, SEC_WEBSOCKET_KEY).is_some_and(|key| key_is_valid(key.as_bytes())) {
+        return Err((StatusCode::BAD_REQUEST, "Sec-WebSocket-Key must be one base64 text of 16 octets"));
     }
+    check_origin(headers, is_tls, origins)
+}
+
+/// A request without an origin comes from no web page.
+fn check_origin(
+    headers: &HeaderMap,
+    is_tls: bool,
+    origins: &[String],
+) -> Result<(), (StatusCode, &'static str)> {
+    if !headers.contains_key(ORIGIN) {
+        return Ok(());
+    }
+    let text = |name| only(headers, name).and_then(|value| value.to_str().ok());
+    let (origin, host) = (text(ORIGIN), text(HOST).unwrap_or_default());
+    if origin.is_some_and(|origin| origin::is_allowed(origin, host, is_tls, origins)) {
+        return Ok(());
+    }
+    Err((StatusCode::FORBIDDEN, "pages of this origin may not connect: see public.origins"))
+}
+
+/// The value of a header that stands there once.
+pub(super) fn only(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
 }
 
 fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {

@@ -13,6 +13,8 @@ use super::threads::{KINDS, ThreadTimes};
 use super::{Counts, seconds};
 use crate::busy::LoopStats;
 use crate::feed::FeedLoss;
+use crate::http::Reason;
+use crate::logs::LOSSES;
 
 /// Every metric of the gateway; those of the process come from the library.
 pub const METRICS: &[Metric] = &[
@@ -27,12 +29,8 @@ pub const METRICS: &[Metric] = &[
     }),
     gauge("gateway_handshakes", "Open HTTP connections that are not upgraded", &[], |c| whole(c.handshakes)),
     counter("gateway_connections_opened_total", "Upgraded connections", &[], |c| whole(c.opened)),
-    counter("gateway_connections_refused_total", "Upgrade requests that were refused", &["reason"], |c| {
-        wholes([
-            ("full", c.refused_full),
-            ("malformed", c.refused_malformed),
-            ("not_authenticated", c.refused_auth),
-        ])
+    counter("gateway_connections_refused_total", "Connections and upgrades refused", &["reason"], |c| {
+        wholes(Reason::ALL.map(Reason::name).into_iter().zip(c.refusals))
     }),
     counter("gateway_auth_accepted_total", "Credentials that were accepted", &["kind"], |c| {
         wholes(["token", "api_key"].into_iter().zip(c.auth_accepted))
@@ -85,16 +83,22 @@ pub const METRICS: &[Metric] = &[
         wholes(["recovered", "snapshot"].into_iter().zip(c.shards.hub.resumed))
     }),
     counter("gateway_limit_refusals_total", "Refusals and closes by the limit reached", &["limit"], |c| {
-        wholes([
-            ("connections_max", c.refused_full),
-            ("subscriptions_max", c.shards.hub.subscriptions_refused),
-            ("policies", c.shards.hub.policies_refused),
-            ("requests_per_s", c.shards.hub.requests_over_rate),
-            ("connections_per_subject", c.auth_refused[Refusal::Connections as usize]),
-            ("control_bytes_max", c.shards.hub.floods),
-            ("message_bytes_max", c.shards.messages_too_big),
-            ("fragments_max", c.shards.fragments_too_many),
-        ])
+        wholes(limit_refusals(c))
+    }),
+    gauge("gateway_memory_budget_bytes", "Most resident memory that the process should use", &[], |c| {
+        whole(c.memory_budget)
+    }),
+    gauge("gateway_memory_tight", "1 while new work is refused because memory is short", &[], |c| {
+        whole(u64::from(c.memory_tight))
+    }),
+    counter(
+        "gateway_tls_reloads_total",
+        "Times that certificate and key were read again",
+        &["result"],
+        |c| wholes(["renewed", "refused"].into_iter().zip(c.tls_reloads)),
+    ),
+    counter("gateway_log_lines_lost_total", "Log lines that were not written", &["reason"], |c| {
+        wholes(LOSSES.into_iter().zip(c.log_lines_lost))
     }),
     counter("gateway_notices_total", "Notices encoded for clients", &["code"], |c| {
         wholes(NoticeCode::ALL.map(NoticeCode::name).into_iter().zip(c.shards.hub.notices))
@@ -174,6 +178,9 @@ pub const METRICS: &[Metric] = &[
     ),
     gauge("gateway_deliveries_pending", "Deliveries between the cursors and the heads", &["channel"], |c| {
         per_channel(c, |channel| channel.pending)
+    }),
+    counter("gateway_overruns_total", "Times that a shard could not write as much as came", &[], |c| {
+        whole(c.shards.hub.overruns)
     }),
     counter("gateway_conservation_audits_total", "Times that everything was counted anew", &[], |c| {
         whole(c.shards.hub.audits)
@@ -301,6 +308,41 @@ fn per_loop(counts: &Counts, pick: fn(&LoopStats) -> f64) -> Vec<Series<f64>> {
 
 fn per_thread(counts: &Counts, pick: fn(&ThreadTimes) -> u64) -> Vec<Series<f64>> {
     by(KINDS.into_iter().zip(counts.threads.iter().map(|times| seconds(pick(times)))))
+}
+
+/// Each limit by the setting that holds it.
+fn limit_refusals(c: &Counts) -> [(&'static str, u64); 22] {
+    let refused = |reason: Reason| c.refusals[reason as usize];
+    let closed = |code: CloseCode| {
+        let index = CloseCode::ALL.iter().position(|&one| one == code);
+        index.map_or(0, |index| c.shards.hub.closes[index])
+    };
+    let hub = &c.shards.hub;
+    let [symbols, depth, keys] = hub.request_limits;
+    [
+        ("connections_max", refused(Reason::Full)),
+        ("connections_per_address_max", refused(Reason::AddressFull)),
+        ("accepts_per_address_per_s", refused(Reason::AddressRate)),
+        ("handshakes_per_address_max", refused(Reason::AddressHandshakes)),
+        ("handshakes_max", refused(Reason::Handshakes)),
+        ("descriptors", refused(Reason::Descriptors)),
+        ("memory", refused(Reason::Memory) + hub.tight_refused),
+        ("subscriptions_max", hub.subscriptions_refused),
+        ("policies", hub.policies_refused),
+        ("requests_per_subject", hub.requests_over_rate),
+        ("connections_per_subject", c.auth_refused[Refusal::Connections as usize]),
+        ("control_bytes_max", hub.floods),
+        ("message_bytes_max", c.shards.messages_too_big),
+        ("fragments_max", c.shards.fragments_too_many),
+        ("message_ms", c.shards.messages_overdue),
+        ("messages_per_s", hub.message_floods),
+        ("requests_per_s", hub.requests_limited),
+        ("idle_ms", hub.idle_closed),
+        ("stall_ms", closed(CloseCode::SlowConsumer)),
+        ("symbols_max", symbols),
+        ("json_depth_max", depth),
+        ("json_keys_max", keys),
+    ]
 }
 
 /// Channels with the policies that make sense for them.

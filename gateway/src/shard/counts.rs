@@ -18,6 +18,8 @@ pub struct ShardStats {
     pub messages_too_big: u64,
     /// Messages of more than `inbound.fragments_max` fragments.
     pub fragments_too_many: u64,
+    /// Messages begun and not finished within `inbound.message_ms`.
+    pub messages_overdue: u64,
     /// Batches that wait in the lane from the engine; of several shards the most.
     pub lane_waiting: u64,
     /// Bytes of frames in them; of several shards the most.
@@ -32,6 +34,7 @@ impl ShardStats {
         self.read_bytes += other.read_bytes;
         self.messages_too_big += other.messages_too_big;
         self.fragments_too_many += other.fragments_too_many;
+        self.messages_overdue += other.messages_overdue;
         self.lane_waiting = self.lane_waiting.max(other.lane_waiting);
         self.lane_bytes = self.lane_bytes.max(other.lane_bytes);
     }

@@ -1,15 +1,19 @@
 //! The sockets of a shard: reading into one shared buffer, writing without waiting.
 
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream as StdTcpStream};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, TcpStream as StdTcpStream};
 
 use fanout::{ClientId, Now, Sink, Written};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use model::Nanos;
+use rustls::ServerConnection;
 use wire::ws::{FrameReader, Violation};
 
+use super::link::Link;
 use crate::clock::Clock;
+use crate::http::Place;
 
 /// Most bytes of one read.
 const READ_BYTES: usize = 64 << 10;
@@ -23,13 +27,23 @@ pub(super) enum ReadOutcome {
     Idle,
     /// The peer has gone.
     Gone,
-    /// The client broke the framing rules.
+    /// Nothing more is read of it.
+    Stopped(Stop),
+}
+
+/// Why a client is not read any more.
+pub(super) enum Stop {
+    /// It broke the framing rules.
     Violation(Violation),
+    /// The hub has closed it.
+    Closed,
 }
 
 struct Socket {
-    stream: TcpStream,
+    link: Link,
     reader: FrameReader,
+    /// Given back with the socket.
+    _place: Place,
     /// After a violation or a close nothing is parsed any more; the rest is read and thrown away.
     deaf: bool,
 }
@@ -50,6 +64,8 @@ pub(super) struct Sockets {
     wall_offset: Nanos,
     /// Bytes read so far.
     read_bytes: u64,
+    /// Clients that have begun a message and not finished it, and since when (monotonic).
+    midway: BTreeMap<ClientId, Nanos>,
 }
 
 impl Sockets {
@@ -64,6 +80,7 @@ impl Sockets {
             buffer: vec![0; READ_BYTES],
             wall_offset: wall_offset(clock),
             read_bytes: 0,
+            midway: BTreeMap::new(),
         }
     }
 
@@ -73,7 +90,7 @@ impl Sockets {
     }
 
     pub(super) fn peer(&self, id: ClientId) -> Option<SocketAddr> {
-        self.sockets.get(id.0 as usize)?.as_ref()?.stream.peer_addr().ok()
+        self.sockets.get(id.0 as usize)?.as_ref()?.link.peer().ok()
     }
 
     /// Bytes that clients sent.
@@ -90,22 +107,32 @@ impl Sockets {
         &mut self,
         id: ClientId,
         stream: StdTcpStream,
+        tls: Option<Box<ServerConnection>>,
         reader: FrameReader,
         leftover: Vec<u8>,
+        place: Place,
     ) -> io::Result<()> {
-        let mut stream = TcpStream::from_std(stream);
+        let mut link = Link::new(TcpStream::from_std(stream), tls);
         let interest = Interest::READABLE | Interest::WRITABLE;
-        let registered = self.registry.register(&mut stream, Token(id.0 as usize), interest);
+        let registered = self.registry.register(link.socket(), Token(id.0 as usize), interest);
         if self.sockets.len() <= id.0 as usize {
             self.sockets.resize_with(id.0 as usize + 1, || None);
         }
-        self.sockets[id.0 as usize] = Some(Socket { stream, reader, deaf: false });
-        self.count += 1;
-        if !leftover.is_empty() {
+        // What is in the socket already is told like what comes later; what TLS has taken from it is not.
+        if !leftover.is_empty() || link.is_tls() {
             self.leftovers.push((id, leftover));
+            self.unread.push(id);
         }
-        self.unread.push(id);
+        self.sockets[id.0 as usize] = Some(Socket { link, reader, _place: place, deaf: false });
+        self.count += 1;
         registered
+    }
+
+    /// Has a client read once more, if it is still there.
+    pub(super) fn read_on(&mut self, id: ClientId) {
+        if self.sockets.get(id.0 as usize).is_some_and(Option::is_some) {
+            self.unread.push(id);
+        }
     }
 
     pub(super) const fn has_unread(&self) -> bool {
@@ -120,28 +147,32 @@ impl Sockets {
     pub(super) fn read(
         &mut self,
         id: ClientId,
-        mut handle: impl FnMut(&mut [u8], &mut FrameReader) -> Result<(), Violation>,
+        mut handle: impl FnMut(&mut [u8], &mut FrameReader) -> Result<(), Stop>,
     ) -> ReadOutcome {
         let Some(Some(socket)) = self.sockets.get_mut(id.0 as usize) else { return ReadOutcome::Idle };
         if let Some(index) = self.leftovers.iter().position(|(client, _)| *client == id) {
             let (_, mut bytes) = self.leftovers.swap_remove(index);
-            if let Err(violation) = handle(&mut bytes, &mut socket.reader) {
+            if let Err(stop) = handle(&mut bytes, &mut socket.reader) {
                 socket.deaf = true;
-                return ReadOutcome::Violation(violation);
+                return ReadOutcome::Stopped(stop);
             }
         }
         for _ in 0..READS_PER_TURN {
-            let read = socket.stream.read(&mut self.buffer);
+            let read = socket.link.read(&mut self.buffer);
             self.read_bytes += *read.as_ref().unwrap_or(&0) as u64;
             match read {
                 Ok(0) => return ReadOutcome::Gone,
                 Ok(_) if socket.deaf => {}
                 Ok(len) => {
-                    if let Err(violation) = handle(&mut self.buffer[..len], &mut socket.reader) {
+                    if let Err(stop) = handle(&mut self.buffer[..len], &mut socket.reader) {
                         socket.deaf = true;
                         // More may lie in the socket; the edge was used up by this read.
                         self.unread.push(id);
-                        return ReadOutcome::Violation(violation);
+                        return ReadOutcome::Stopped(stop);
+                    }
+                    if len < READ_BYTES && !socket.link.is_tls() {
+                        // The socket is empty; what comes from here on, also its end, is told.
+                        return ReadOutcome::Idle;
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return ReadOutcome::Idle,
@@ -153,12 +184,43 @@ impl Sockets {
         ReadOutcome::Idle
     }
 
+    /// Notes whether a client that was read is in the middle of a message; `finished` when another one was finished before it.
+    pub(super) fn note_midway(&mut self, id: ClientId, finished: bool, now: Nanos) {
+        let is_midway = self
+            .sockets
+            .get(id.0 as usize)
+            .and_then(Option::as_ref)
+            .is_some_and(|socket| !socket.deaf && socket.reader.is_midway());
+        if !is_midway {
+            if !self.midway.is_empty() {
+                self.midway.remove(&id);
+            }
+        } else if finished {
+            self.midway.insert(id, now);
+        } else {
+            self.midway.entry(id).or_insert(now);
+        }
+    }
+
+    /// A client that has begun a message before `then` and not finished it; each is told once.
+    pub(super) fn take_overdue(&mut self, then: Nanos) -> Option<ClientId> {
+        let id = self.midway.iter().find(|(_, since)| **since < then).map(|(id, _)| *id)?;
+        self.midway.remove(&id);
+        Some(id)
+    }
+
+    /// The socket takes bytes again.
+    pub(super) fn handle_writable(&mut self, id: ClientId) {
+        if let Some(Some(socket)) = self.sockets.get_mut(id.0 as usize) {
+            socket.link.handle_writable();
+        }
+    }
+
     /// Ends the writing half; the peer sees the end after everything that was written.
     pub(super) fn shutdown(&mut self, id: ClientId) {
         if let Some(Some(socket)) = self.sockets.get_mut(id.0 as usize) {
             socket.deaf = true;
-            // A connection that is gone already is what was wanted.
-            let _ = socket.stream.shutdown(Shutdown::Write);
+            socket.link.shutdown();
         }
     }
 
@@ -168,9 +230,10 @@ impl Sockets {
             return false;
         };
         // Dropping the socket would do it as well; the kernel forgets a closed descriptor.
-        let _ = self.registry.deregister(&mut socket.stream);
+        let _ = self.registry.deregister(socket.link.socket());
         self.leftovers.retain(|(client, _)| *client != id);
         self.unread.retain(|&client| client != id);
+        self.midway.remove(&id);
         self.count -= 1;
         true
     }
@@ -185,9 +248,7 @@ impl Sink for Sockets {
     fn write(&mut self, id: ClientId, bytes: &[u8]) -> Written {
         let Some(Some(socket)) = self.sockets.get_mut(id.0 as usize) else { return Written::Gone };
         loop {
-            match socket.stream.write(bytes) {
-                // A short write means a full socket: Linux notes that it has no space and tells when it has some again, so there is
-                // no need to be refused as well.
+            match socket.link.write(bytes) {
                 Ok(len) => return Written::Bytes(len),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Written::Bytes(0),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -62,6 +62,11 @@ impl Client {
         }
     }
 
+    /// The address that the gateway sees.
+    pub fn local_address(&self) -> SocketAddr {
+        self.stream.local_addr().expect("a connected socket has an address")
+    }
+
     pub fn send_frame(&mut self, opcode: u8, payload: &[u8]) {
         use std::io::Write;
         self.stream.write_all(&frame(0x80 | opcode, payload)).expect("the gateway takes what a client sends");

@@ -17,6 +17,7 @@ pub const SYMBOLS: usize = 4;
 pub struct Gateway {
     app: Option<App>,
     pub public: SocketAddr,
+    pub tls: Option<SocketAddr>,
     pub admin: SocketAddr,
 }
 
@@ -38,6 +39,11 @@ pub fn settings() -> Config {
     config
 }
 
+/// For clients that ask more often than strangers may.
+pub fn let_hurry(config: &mut Config) {
+    (config.inbound.messages_per_s, config.inbound.requests_per_s) = (0, 0);
+}
+
 /// The same with a feed over TCP.
 pub fn settings_of(feed: SocketAddr) -> Config {
     let mut config = settings();
@@ -51,7 +57,7 @@ impl Gateway {
     pub fn start(config: Config) -> Self {
         assert_eq!(config.problems(), Vec::<String>::new());
         let app = App::start(config).expect("free ports are to be had");
-        Self { public: app.public, admin: app.admin, app: Some(app) }
+        Self { public: app.public, tls: app.tls, admin: app.admin, app: Some(app) }
     }
 
     /// A gateway that is ready to serve a market of [`SYMBOLS`] symbols.
@@ -76,6 +82,11 @@ impl Gateway {
         if let Some(app) = self.app.take() {
             app.stop();
         }
+    }
+
+    /// Has certificate and key read again, as SIGHUP does.
+    pub fn reload(&self) {
+        self.app.as_ref().expect("it runs").reload();
     }
 
     pub fn readiness(&self) -> Answer {

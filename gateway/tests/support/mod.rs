@@ -17,12 +17,14 @@ pub mod gateway;
 pub mod http;
 pub mod nomad;
 pub mod reference;
+pub mod running;
 pub mod scene;
 pub mod script;
 pub mod socket;
 pub mod tape;
 pub mod token;
 pub mod truth;
+pub mod tunnel;
 pub mod view;
 pub mod visitor;
 

@@ -95,6 +95,11 @@ impl Socket {
         Self::upgrade(socket.into(), path, "", b"")
     }
 
+    /// The same from another address of this machine: the n-th of 127.0.0.0/24.
+    pub fn connect_from(n: u8, address: SocketAddr, path: &str) -> Self {
+        Self::upgrade(dial(n, address), path, "", b"")
+    }
+
     fn upgrade(mut stream: TcpStream, path: &str, headers: &str, octets: &[u8]) -> Self {
         stream.set_nodelay(true).unwrap();
         let request = format!(
@@ -244,6 +249,14 @@ impl Socket {
             Err(error) => panic!("{error}"),
         }
     }
+}
+
+/// A connection from the n-th address of 127.0.0.0/24. That of all other tests, the first, has no limits per address.
+pub fn dial(n: u8, address: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, n], 0)).into()).unwrap();
+    socket.connect(&address.into()).expect("the gateway listens");
+    socket.into()
 }
 
 /// A masked frame; the first octet is given whole, so that it may be wrong.

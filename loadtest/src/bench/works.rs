@@ -105,7 +105,8 @@ impl Scale {
     }
 
     pub(crate) fn window(self) -> Duration {
-        self.window.unwrap_or(Duration::from_millis(if self.is_full { 2_000 } else { 600 }))
+        let usual = Duration::from_millis(if self.is_full { 2_000 } else { 600 });
+        self.window.unwrap_or(usual)
     }
 
     /// How far from the top a search may end.

@@ -2,38 +2,54 @@
 //!
 //! Owns the layout. Never computes: every number comes from [`Report`].
 
-use super::Report;
+use super::{EXIT_BREACHED, EXIT_CLEAN, GroupShown, Latency, Report};
+use crate::conserve::Comparison;
 use std::fmt::{Display, Formatter, Result};
 
-impl Display for Report<'_> {
+impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         self.fmt_load(f)?;
         self.fmt_latency(f)?;
+        self.fmt_gateway(f)?;
         self.fmt_violations(f)?;
+        for verdict in &self.thresholds {
+            writeln!(f, "threshold   {verdict}")?;
+        }
         for warning in &self.warnings {
             writeln!(f, "warning     {warning}")?;
         }
-        writeln!(f, "result      {}", if self.clean { "clean" } else { "NOT CLEAN" })
+        let result = match self.exit_code {
+            EXIT_CLEAN => "clean",
+            EXIT_BREACHED => "clean, but a threshold does not hold",
+            _ => "NOT CLEAN",
+        };
+        writeln!(f, "result      {result}")
     }
 }
 
-impl Report<'_> {
+impl Report {
     fn fmt_load(&self, f: &mut Formatter<'_>) -> Result {
         let (clients, settings) = (&self.clients, &self.settings);
+        if let Some(title) = &settings.title {
+            writeln!(f, "scenario    {title}")?;
+        }
         writeln!(f, "server      {}", settings.url)?;
         writeln!(
             f,
-            "clients     {} of {} connected, {} failed, {} lost; {} x {} of {} symbols",
+            "clients     {} of {} connected, {} failed, {} lost, {} closed as slow, {} reconnects; {} symbols",
             clients.connected,
             clients.asked,
             clients.failed,
             clients.lost,
-            settings.channel.name(),
-            settings.symbols_per_client,
+            clients.closed_slow,
+            clients.reconnects,
             settings.symbols.len()
         )?;
+        for storm in &settings.storms {
+            writeln!(f, "storm       {storm}")?;
+        }
         writeln!(f, "window      {:.2} s, after a ramp of {:.2} s", self.duration_s, self.ramp_s)?;
-        writeln!(f, "messages    {} ({:.0}/s)", self.messages, self.messages_per_s)?;
+        writeln!(f, "messages    {} ({:.0}/s), all verified", self.messages, self.messages_per_s)?;
         writeln!(f, "updates     {} ({:.0}/s), {} merged", self.updates, self.updates_per_s, self.merged)?;
         writeln!(f, "payload     {:.2} MB/s", self.mb_per_s)?;
         write!(f, "generator   {:.0} % of a core", self.cpu.process_percent)?;
@@ -44,12 +60,64 @@ impl Report<'_> {
     }
 
     fn fmt_latency(&self, f: &mut Formatter<'_>) -> Result {
-        let Some(l) = &self.latency_us else { return writeln!(f, "latency     none recorded") };
-        writeln!(
-            f,
-            "latency     p50 {} us, p90 {} us, p99 {} us, p99.9 {} us, max {} us ({} updates)",
-            l.p50, l.p90, l.p99, l.p99_9, l.max, l.count
-        )
+        writeln!(f, "latency     {}", shown(&self.latency_us, "updates"))?;
+        if self.groups.len() > 1 {
+            for group in &self.groups {
+                writeln!(
+                    f,
+                    "  {:<10}{} x {}, {}",
+                    group.name,
+                    group.clients,
+                    group.what(),
+                    shown(&group.latency_us, "updates")
+                )?;
+            }
+        }
+        writeln!(f, "connecting  {}", shown(&self.connect_us, "handshakes"))?;
+        writeln!(f, "answers     {}", shown(&self.answer_us, "answers"))
+    }
+
+    fn fmt_gateway(&self, f: &mut Formatter<'_>) -> Result {
+        if let Some(gateway) = &self.gateway {
+            writeln!(
+                f,
+                "gateway     {:.0} % of a core, {:.1} MB at most, up to {} clients lagging",
+                gateway.cpu_percent, gateway.rss_mb_max, gateway.lagging_max
+            )?;
+            for stage in &gateway.stages {
+                writeln!(f, "  {:<20}p50 {:.0} us, p99 {:.0} us", stage.stage, stage.p50_us, stage.p99_us)?;
+            }
+        }
+        let how = match self.conservation.comparison {
+            Comparison::NotAsked => return writeln!(f, "counts      not compared: no admin listener"),
+            Comparison::Exact => "equal to what the gateway counts",
+            Comparison::AtLeast => {
+                "not more than the gateway counts (connections broke off, or others were there)"
+            }
+        };
+        writeln!(f, "counts      what clients received is {how}")?;
+        for counts in &self.conservation.channels {
+            writeln!(
+                f,
+                "  {:<10}{} received; {} due: {} written, {} merged, {} dropped, {} discarded",
+                counts.name(),
+                counts.received,
+                counts.fanned_out,
+                counts.written,
+                counts.merged,
+                counts.dropped,
+                counts.discarded
+            )?;
+        }
+        if !self.notices.is_empty() {
+            let notices: Vec<String> =
+                self.notices.iter().map(|(code, count)| format!("{code} {count}")).collect();
+            writeln!(f, "notices     {}", notices.join(", "))?;
+        }
+        if self.resumed != [0, 0] {
+            writeln!(f, "resumed     {} went on, {} got a snapshot", self.resumed[0], self.resumed[1])?;
+        }
+        writeln!(f, "books       {} compared at their end with another client's", self.books_compared)
     }
 
     fn fmt_violations(&self, f: &mut Formatter<'_>) -> Result {
@@ -59,7 +127,9 @@ impl Report<'_> {
         }
         for violation in &self.violations.first {
             let symbol = if violation.symbol.is_empty() { "-" } else { &violation.symbol };
-            writeln!(f, "  client {} {symbol} {}:", violation.client, violation.kind)?;
+            let who =
+                violation.client.map_or_else(|| "gateway".to_owned(), |client| format!("client {client}"));
+            writeln!(f, "  {who} {symbol} {}:", violation.kind)?;
             writeln!(f, "    expected  {}", violation.expected)?;
             writeln!(f, "    got       {}", violation.got)?;
         }
@@ -69,4 +139,24 @@ impl Report<'_> {
         }
         Ok(())
     }
+}
+
+impl GroupShown {
+    /// Profile, channel and symbols in a few words.
+    pub(crate) fn what(&self) -> String {
+        let depth = self.depth.map_or_else(String::new, |depth| format!(" {depth}"));
+        format!("{} on {}{depth} x {}", self.profile, self.channel.name(), self.symbols_per_client)
+    }
+}
+
+fn shown(latency: &Option<Latency>, of: &str) -> String {
+    latency.as_ref().map_or_else(
+        || "none recorded".to_owned(),
+        |l| {
+            format!(
+                "p50 {} us, p90 {} us, p99 {} us, p99.9 {} us, max {} us ({} {of})",
+                l.p50, l.p90, l.p99, l.p99_9, l.max, l.count
+            )
+        },
+    )
 }

@@ -3,7 +3,7 @@
 //! Owns the serde shapes of the messages. Never guesses: what they do not allow is an error with a reason.
 //! Frames come from [`Scanner::scan`] when the fast reader did not know them; results go to the same buffers.
 
-use super::{Ack, Channel, Element, Header, Message, Scanner};
+use super::{Ack, Channel, Element, Header, Message, Notice, Scanner};
 use crate::book::Level;
 use crate::time::{self, Micros};
 use serde::Deserialize;
@@ -27,11 +27,14 @@ struct Envelope<'a> {
     result: Option<AckResult>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 struct AckResult {
     channel: Option<String>,
     symbol: Option<String>,
     epoch: Option<u64>,
+    seq: Option<u64>,
+    recovered: Option<bool>,
+    interval_ms: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -69,7 +72,7 @@ impl Scanner {
         match name {
             "heartbeat" => Ok(Message::Heartbeat),
             "status" => Ok(Message::Status),
-            "notice" => Ok(Message::Notice(String::from_utf8_lossy(frame).into_owned())),
+            "notice" => notice(&envelope),
             _ => match Channel::from_name(name.as_bytes()) {
                 Some(channel) => self.data(channel, &envelope).map(Message::Data),
                 None => Ok(Message::Other(format!("channel {name}"))),
@@ -119,16 +122,27 @@ fn micros(text: &str) -> Result<Micros, String> {
     time::from_rfc3339(text.as_bytes()).ok_or_else(|| format!("timestamp {text:?}, not RFC 3339 in UTC"))
 }
 
+fn notice(envelope: &Envelope<'_>) -> Result<Message, String> {
+    let data = envelope.data.ok_or("no data in a notice")?;
+    let notices: Vec<Notice> = serde_json::from_str(data.get()).map_err(|e| format!("in a notice: {e}"))?;
+    let [notice] =
+        <[Notice; 1]>::try_from(notices).map_err(|all| format!("{} notices in a message", all.len()))?;
+    Ok(Message::Notice(Box::new(notice)))
+}
+
 fn answer(envelope: Envelope<'_>) -> Result<Message, String> {
     let method = envelope.method.ok_or("neither channel nor method")?.into_owned();
     let Some(success) = envelope.success else { return Ok(Message::Other(format!("method {method}"))) };
-    let result = envelope.result.unwrap_or(AckResult { channel: None, symbol: None, epoch: None });
+    let result = envelope.result.unwrap_or_default();
     Ok(Message::Ack(Box::new(Ack {
         method,
         channel: result.channel.unwrap_or_default(),
         symbol: result.symbol.or(envelope.symbol).unwrap_or_default(),
         req_id: envelope.req_id,
         epoch: result.epoch,
+        seq: result.seq,
+        recovered: result.recovered,
+        interval_ms: result.interval_ms,
         error: match success {
             true => None,
             false => Some(envelope.error.unwrap_or_else(|| "no error text".to_owned())),

@@ -95,7 +95,10 @@ fn answers_are_told_apart() {
     assert_eq!((ack.symbol.as_str(), ack.error.as_deref()), ("X/Y", Some("Currency pair not supported X/Y")));
     assert_eq!(scan(r#"{"method":"pong","time_in":"a"}"#), Message::Other("method pong".to_owned()));
     assert_eq!(scan(r#"{"channel":"status","type":"update","data":[{}]}"#), Message::Status);
-    assert!(matches!(scan(r#"{"channel":"notice","code":"lagging"}"#), Message::Notice(_)));
+    assert!(matches!(
+        scan(r#"{"channel":"notice","type":"update","data":[{"code":"lagging"}]}"#),
+        Message::Notice(_)
+    ));
 }
 
 fn decimal() -> impl Strategy<Value = String> {

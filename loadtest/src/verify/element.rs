@@ -6,35 +6,99 @@
 use super::{Reporter, State, Subscription};
 use crate::book::{Book, Checksum, Level, Side};
 use crate::scan::{Channel, Element, Header, Scanner};
+use crate::time::Micros;
 use crate::violation::Kind;
+use std::fmt::{Display, Formatter};
+
+/// What the next `prev` must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Link {
+    /// Anything: nothing is known yet.
+    Anywhere,
+    /// This.
+    At(u64),
+    /// This or later: a subscription to trades begins later than the last trade of its snapshot.
+    From(u64),
+}
+
+/// What an update's link says of what came before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Follows {
+    /// It follows.
+    Yes,
+    /// Something in between was lost to this client.
+    Loss,
+}
+
+impl Link {
+    /// The place that it names.
+    pub(super) const fn last(self) -> Option<u64> {
+        match self {
+            Self::Anywhere => None,
+            Self::At(seq) | Self::From(seq) => Some(seq),
+        }
+    }
+
+    /// Whether something may follow on it that names this as what was before.
+    pub(super) const fn follows(self, prev: u64) -> bool {
+        match self {
+            Self::Anywhere => true,
+            Self::At(seq) => seq == prev,
+            Self::From(seq) => seq <= prev,
+        }
+    }
+}
+
+impl Display for Link {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Anywhere => write!(f, "anything"),
+            Self::At(seq) => write!(f, "{seq}"),
+            Self::From(seq) => write!(f, "{seq} or more"),
+        }
+    }
+}
 
 impl Subscription {
     pub(super) fn new(symbol: &str, depth_levels: usize) -> Self {
         Self {
             symbol: symbol.to_owned(),
             state: State::default(),
-            seq: None,
+            asked_at: 0,
+            link: Link::Anywhere,
             epoch: None,
             trade_id: None,
+            told_lost: 0,
+            announced: None,
+            owed: None,
+            interval_us: 0,
+            updates: 0,
+            first_update_at: 0,
             book: Book::new(depth_levels),
         }
     }
 
     /// Acknowledgement, snapshot, updates: in this order, and each of the first two once. Called once for
     /// the neighbouring elements of a symbol in a message.
-    pub(super) fn check_order(&mut self, header: Header, opted_in: bool, reporter: &mut Reporter<'_>) {
-        let State { acked, snapshot, .. } = self.state;
+    pub(super) fn check_order(&mut self, header: Header, reporter: &mut Reporter<'_>) {
+        let State { acked, snapshot, resync, .. } = self.state;
         let symbol = &self.symbol;
         if !acked {
             let kind = if header.is_snapshot { Kind::SnapshotBeforeAck } else { Kind::UpdateBeforeAck };
             reporter.report(kind, symbol, "the acknowledgement first", header.kind());
         }
         if header.is_snapshot {
-            if snapshot && !opted_in {
+            if snapshot && !resync {
                 reporter.report(Kind::SnapshotRepeated, symbol, "one snapshot", "another one");
             }
             self.state.snapshot = true;
+            self.state.resync = false;
             self.trade_id = None;
+            self.told_lost = 0;
+        } else if resync {
+            let expected = "the snapshot that a notice announced";
+            reporter.report(Kind::UpdateBeforeSnapshot, symbol, expected, header.kind());
+            self.state.resync = false;
         } else if !snapshot && header.channel == Channel::Book {
             reporter.report(Kind::UpdateBeforeSnapshot, symbol, "the snapshot first", header.kind());
         }
@@ -49,53 +113,103 @@ impl Subscription {
         checksum: &mut Checksum,
         reporter: &mut Reporter<'_>,
     ) {
+        let mut follows = Follows::Yes;
         if header.is_snapshot {
-            self.seq = element.seq.or(self.seq);
-            self.epoch = element.epoch.or(self.epoch);
+            self.begin_at(header, element);
         } else {
-            self.check_link(element, reporter);
-            count_update(header, element, reporter);
+            follows = self.check_link(element, reporter);
+            self.check_promises(element, reporter);
+            self.count_update(header, element, reporter);
         }
         match header.channel {
             Channel::Book => self.handle_book(header, element, scanner.sides(element), checksum, reporter),
-            Channel::Trade => self.check_trade_id(element, reporter),
+            Channel::Trade => self.check_trade_id(element, follows, reporter),
             Channel::Ticker | Channel::Ohlc => {}
         }
     }
 
-    fn check_link(&mut self, element: &Element, reporter: &mut Reporter<'_>) {
+    fn begin_at(&mut self, header: Header, element: &Element) {
+        self.epoch = element.epoch.or(self.epoch);
+        self.announced = None;
+        let Some(seq) = element.seq else { return };
+        self.link = match header.channel {
+            // Of the trades of a snapshot and the place of the acknowledgement, what is later.
+            Channel::Trade => Link::From(self.link.last().map_or(seq, |other| other.max(seq))),
+            _ => Link::At(seq),
+        };
+    }
+
+    fn check_link(&mut self, element: &Element, reporter: &mut Reporter<'_>) -> Follows {
         let is_new_epoch = element.epoch.is_some() && element.epoch != self.epoch;
-        if let Some(last) = self.seq {
-            if element.prev != Some(last) {
-                reporter.report(
-                    Kind::PrevBroken,
-                    &self.symbol,
-                    format!("prev {last}"),
-                    shown("prev", element.prev),
-                );
+        let mut follows = Follows::Yes;
+        if let Some(last) = self.link.last() {
+            let is_told = |prev: u64| !reporter.opted_in && reporter.channel == Channel::Trade && prev > last;
+            match element.prev {
+                Some(prev) if self.link.follows(prev) => {}
+                // Who did not opt in learns of lost trades by this alone.
+                Some(prev) if is_told(prev) => follows = Follows::Loss,
+                prev => {
+                    let expected = format!("prev {}", self.link);
+                    reporter.report(Kind::PrevBroken, &self.symbol, expected, shown("prev", prev));
+                }
             }
             if !is_new_epoch && element.seq.is_none_or(|seq| seq <= last) {
-                reporter.report(
-                    Kind::SeqOrder,
-                    &self.symbol,
-                    format!("seq above {last}"),
-                    shown("seq", element.seq),
-                );
+                let expected = format!("seq above {last}");
+                reporter.report(Kind::SeqOrder, &self.symbol, expected, shown("seq", element.seq));
             }
         } else if element.seq.is_none() {
             reporter.report(Kind::SeqOrder, &self.symbol, "a seq", "none");
         }
-        self.seq = element.seq.or(self.seq);
+        if let Some(seq) = element.seq {
+            self.link = Link::At(seq);
+        }
         self.epoch = element.epoch.or(self.epoch);
+        follows
     }
 
-    fn check_trade_id(&mut self, element: &Element, reporter: &mut Reporter<'_>) {
-        let expected = self.trade_id.map(|id| id + 1);
-        if element.trade_id.is_none() || (expected.is_some() && element.trade_id != expected) {
-            let expected = shown("trade_id", expected);
-            reporter.report(Kind::TradeId, &self.symbol, expected, shown("trade_id", element.trade_id));
+    /// Whether an update is what a notice or an acknowledgement said it would be.
+    fn check_promises(&mut self, element: &Element, reporter: &mut Reporter<'_>) {
+        if let Some((to, count)) = self.announced.take()
+            && (element.seq != Some(to) || element.merged != Some(count))
+        {
+            let expected = format!("seq {to}, merged {count}, as a notice says");
+            let got = format!("{}, {}", shown("seq", element.seq), shown("merged", element.merged));
+            reporter.report(Kind::NoticeWrong, &self.symbol, expected, got);
         }
-        self.trade_id = element.trade_id.or(self.trade_id);
+        if let Some(owed) = self.owed.take()
+            && element.epoch.is_none()
+            && element.seq.is_none_or(|seq| seq < owed)
+        {
+            let expected = format!("all that was missed, up to {owed}");
+            reporter.report(Kind::ResumeBroken, &self.symbol, expected, shown("seq", element.seq));
+        }
+    }
+
+    fn check_trade_id(&mut self, element: &Element, follows: Follows, reporter: &mut Reporter<'_>) {
+        let told_lost = std::mem::take(&mut self.told_lost);
+        let last = self.trade_id;
+        self.trade_id = element.trade_id.or(last);
+        let Some(id) = element.trade_id else {
+            return reporter.report(Kind::TradeId, &self.symbol, "a trade_id", "none");
+        };
+        let Some(last) = last else { return };
+        let expected = last + 1 + told_lost;
+        match follows {
+            // The link says that something was lost, and the numbers say how much.
+            Follows::Loss if id > expected => {
+                reporter.tally.received(Channel::Trade).lost_by_link += id - expected;
+            }
+            Follows::Loss => {
+                let got = format!("trade_id {id} after {last}, which are neighbours");
+                reporter.report(Kind::PrevBroken, &self.symbol, "a loss, as prev says", got);
+            }
+            Follows::Yes if id == expected => {}
+            Follows::Yes => {
+                let is_untold = reporter.opted_in && id > expected;
+                let kind = if is_untold { Kind::LossUntold } else { Kind::TradeId };
+                reporter.report(kind, &self.symbol, format!("trade_id {expected}"), format!("trade_id {id}"));
+            }
+        }
     }
 
     fn handle_book(
@@ -142,23 +256,48 @@ impl Subscription {
             reporter.report(Kind::LevelLeak, &self.symbol, "levels within the depth only", got);
         }
     }
+
+    /// Latency, merging and frequency of an update. A candle's own timestamp is the end of its interval, so `ohlc` is
+    /// measured by the timestamp of the message.
+    fn count_update(&mut self, header: Header, element: &Element, reporter: &mut Reporter<'_>) {
+        let event = if header.channel == Channel::Ohlc { header.timestamp } else { element.timestamp };
+        if let Some(event) = event {
+            reporter.tally.record_latency(reporter.group, event, reporter.now);
+        }
+        let folded = element.merged.unwrap_or(1).saturating_sub(1);
+        reporter.tally.counts.merged += u64::from(folded > 0);
+        let received = reporter.tally.received(header.channel);
+        received.updates += 1;
+        received.plain += u64::from(!reporter.opted_in);
+        received.folded += folded;
+        if self.interval_us > 0 && matches!(header.channel, Channel::Book | Channel::Ticker) {
+            self.check_interval(reporter);
+        }
+    }
+
+    /// Whether updates come more often than was granted. Receipts bunch when a machine is busy, so a second's worth is forgiven.
+    fn check_interval(&mut self, reporter: &mut Reporter<'_>) {
+        if self.updates == 0 {
+            self.first_update_at = reporter.now;
+        }
+        self.updates += 1;
+        let passed = (reporter.now - self.first_update_at).max(0) + FORGIVEN_US;
+        let allowed = (passed / self.interval_us) as u64 + 2;
+        if self.updates > allowed {
+            let expected = format!("an update per {} ms at most", self.interval_us / 1_000);
+            let got = format!("{} in {} ms", self.updates, (passed - FORGIVEN_US) / 1_000);
+            reporter.report(Kind::TooOften, &self.symbol, expected, got);
+            self.updates = 0;
+        }
+    }
 }
+
+/// How much a delayed receipt may make updates look bunched.
+const FORGIVEN_US: Micros = 1_000_000;
 
 impl Header {
-    fn kind(self) -> &'static str {
+    pub(super) fn kind(self) -> &'static str {
         if self.is_snapshot { "snapshot" } else { "update" }
-    }
-}
-
-/// Latency and merging of an update. A candle's own timestamp is the end of its interval, so `ohlc` is
-/// measured by the timestamp of the message.
-fn count_update(header: Header, element: &Element, reporter: &mut Reporter<'_>) {
-    let event = if header.channel == Channel::Ohlc { header.timestamp } else { element.timestamp };
-    if let Some(event) = event {
-        reporter.tally.record_latency(event, reporter.now);
-    }
-    if element.merged.is_some_and(|merged| merged > 1) {
-        reporter.tally.window.merged += 1;
     }
 }
 

@@ -1,16 +1,25 @@
 //! The witness against scripted frames: each rule broken once, and what may look broken and is not.
 
 use super::*;
-use crate::plan::{Cli, Command};
+use crate::plan::{Cli, Command, Settings};
 use clap::Parser;
+
+fn plan(line: &str) -> Plan {
+    let words = ["loadtest", "run"].into_iter().chain(line.split_ascii_whitespace());
+    let Command::Run(args) = Cli::parse_from(words).command else { panic!("run is run") };
+    Plan::new(Settings::new(&args).unwrap(), vec!["A/B".to_owned()]).unwrap()
+}
+
+/// A client of one symbol that has asked for it, at time 0.
+fn asked(plan: &Plan) -> (Verifier, Desk) {
+    let mut verifier = Verifier::new(0, plan, 0);
+    assert_eq!(verifier.subscribe_all(&plan.settings.groups[0], 0).len(), 1);
+    (verifier, Desk::new(plan))
+}
 
 /// Feeds frames to one client of one symbol, a millisecond apart, and lists the kinds of violations.
 fn check(line: &str, frames: &[&str], expected: &[&str]) {
-    let words = ["loadtest", "run"].into_iter().chain(line.split_ascii_whitespace());
-    let Command::Run(args) = Cli::parse_from(words).command else { panic!("run is run") };
-    let plan = Plan::new(&args, vec!["A/B".to_owned()]).unwrap();
-    let mut verifier = Verifier::new(0, &plan, 0);
-    let mut desk = Desk::new();
+    let (mut verifier, mut desk) = asked(&plan(line));
     for (i, frame) in frames.iter().enumerate() {
         verifier.handle_text(frame.as_bytes(), 1_000 * (i as Micros + 1), &mut desk);
     }
@@ -59,7 +68,8 @@ fn each_break_of_the_trade_stream_has_its_kind() {
     );
     next(r#"{"channel":"trade","type":"update","data":[{"symbol":"X/Y"}]}"#, "unexpected_message");
     next(r#"{"channel":"ticker","type":"update","data":[]}"#, "unexpected_message");
-    next(r#"{"channel":"notice","data":[]}"#, "unrequested_notice");
+    next(r#"{"channel":"notice","data":[{"code":"lagging"}]}"#, "unrequested_notice");
+    next(r#"{"channel":"notice","data":[]}"#, "unparseable");
     next("not json", "unparseable");
     next(&start, "ack_wrong");
 }
@@ -78,13 +88,66 @@ fn seq_may_go_back_with_a_new_epoch_but_the_link_holds() {
     check_next(r#""seq":2,"prev":8,"epoch":8"#, &["prev_broken"]);
 }
 
+fn notice(code: &str, from: u64, to: u64, count: u64) -> String {
+    format!(
+        r#"{{"channel":"notice","type":"update","data":[{{"code":"{code}","channel":"trade","symbol":"A/B","from_seq":{from},"to_seq":{to},"count":{count}}}]}}"#
+    )
+}
+
 #[test]
 fn notices_and_second_snapshots_are_for_those_who_opted_in() {
     let start = ack("trade");
     let snapshot = trade("snapshot", &[(1, 5, 0)]);
-    let frames = [start.as_str(), &snapshot, &snapshot, r#"{"channel":"notice","data":[]}"#];
+    let frames = [start.as_str(), &snapshot, &notice("resynced", 5, 9, 4), &snapshot];
     check("--channel trade --url ws://h/v2?ext=1", &frames, &[]);
-    check("--channel trade --url ws://h/v2", &frames, &["snapshot_repeated", "unrequested_notice"]);
+    check("--channel trade --url ws://h/v2", &frames, &["unrequested_notice", "snapshot_repeated"]);
+    let unannounced = [start.as_str(), &snapshot, &snapshot];
+    check("--channel trade --url ws://h/v2?ext=1", &unannounced, &["snapshot_repeated"]);
+}
+
+#[test]
+fn a_gap_that_is_told_is_no_loss_and_one_that_is_not_is() {
+    let ext = "--channel trade --url ws://h/v2?ext=1";
+    let (start, first) = (ack("trade"), trade("update", &[(1, 5, 4)]));
+    let after = trade("update", &[(4, 9, 8)]);
+    let told = |notice: &str, kinds: &[&str]| check(ext, &[&start, &first, notice, &after], kinds);
+    told(&notice("gap", 5, 8, 2), &[]);
+    told(&notice("gap", 5, 8, 1), &["loss_untold"]);
+    told(&notice("gap", 5, 8, 3), &["trade_id"]);
+    told(&notice("gap", 4, 8, 2), &["notice_wrong"]);
+    told(&notice("gap", 5, 7, 2), &["prev_broken"]);
+    check(ext, &[&start, &first, &after], &["prev_broken", "loss_untold"]);
+    // Who did not opt in is told by the link alone, and only of what was lost.
+    check("--channel trade", &[&start, &first, &after], &[]);
+    check("--channel trade", &[&start, &first, &trade("update", &[(2, 9, 8)])], &["prev_broken"]);
+}
+
+#[test]
+fn the_first_trade_follows_the_place_of_the_acknowledgement() {
+    let start = r#"{"method":"subscribe","result":{"channel":"trade","symbol":"A/B","epoch":1,"seq":8},"success":true,"req_id":1}"#;
+    let snapshot = trade("snapshot", &[(1, 5, 0)]);
+    let next = |prev: u64, kinds: &[&str]| {
+        check(
+            "--channel trade --url ws://h/v2?ext=1",
+            &[start, &snapshot, &trade("update", &[(2, 9, prev)])],
+            kinds,
+        );
+    };
+    next(8, &[]);
+    next(7, &["prev_broken"]);
+}
+
+#[test]
+fn what_a_notice_announces_must_come() {
+    let ext = "--channel ticker --url ws://h/v2?ext=1";
+    let ticker =
+        |rest: &str| format!(r#"{{"channel":"ticker","type":"update","data":[{{"symbol":"A/B",{rest}}}]}}"#);
+    let (start, first) = (ack("ticker"), ticker(r#""seq":5,"prev":4"#));
+    let merged = notice("merged", 5, 9, 4).replace("trade", "ticker");
+    let next = |rest: &str, kinds: &[&str]| check(ext, &[&start, &first, &merged, &ticker(rest)], kinds);
+    next(r#""seq":9,"prev":5,"merged":4"#, &[]);
+    next(r#""seq":9,"prev":5,"merged":3"#, &["notice_wrong"]);
+    next(r#""seq":8,"prev":5,"merged":4"#, &["notice_wrong"]);
 }
 
 #[test]
@@ -97,10 +160,7 @@ fn refusal_and_wrong_echo_are_told_apart() {
 
 #[test]
 fn missing_answers_are_reported_once_and_silence_once_per_pause() {
-    let Command::Run(args) = Cli::parse_from(["loadtest", "run"]).command else { panic!("run is run") };
-    let plan = Plan::new(&args, vec!["A/B".to_owned()]).unwrap();
-    let mut verifier = Verifier::new(0, &plan, 0);
-    let mut desk = Desk::new();
+    let (mut verifier, mut desk) = asked(&plan(""));
     for second in 1..=12 {
         verifier.handle_time(second * 1_000_000, &mut desk.tally);
     }

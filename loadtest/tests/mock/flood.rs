@@ -3,34 +3,42 @@
 //! Owns one endless script of book updates, framed once and written as bytes, so that the server costs little
 //! more than its writes. The market goes round in a circle; each round is a new epoch.
 
-use super::{Socket, ack, send};
-use fastwebsockets::WebSocketError;
-use serde_json::Value;
 use std::sync::Arc;
-use tokio::io::AsyncWriteExt;
 
 const ROUND: u64 = 512;
 const WRITE_BYTES: usize = 64 << 10;
-const SYMBOL: &str = "BTC/USD";
+pub(super) const SYMBOL: &str = "BTC/USD";
 
 /// The snapshot, and two rounds that lead from it back to it in alternating epochs.
 #[derive(Clone)]
 pub(crate) struct Script {
-    snapshot: String,
+    pub(super) snapshot: String,
     rounds: Arc<[u8]>,
+    /// Where the parts end that are written at once; each ends with a frame.
+    ends: Arc<[usize]>,
 }
 
 impl Script {
     pub(crate) fn new() -> Self {
         let book = Book { best_qty: 1 };
         let snapshot = book.message("snapshot", &book.levels(), ROUND, r#","epoch":8"#);
-        let mut rounds = Vec::new();
+        let (mut rounds, mut ends) = (Vec::new(), Vec::new());
         for epoch in [7, 8] {
             for seq in 1..=ROUND {
                 push_frame(&mut rounds, &update(seq, epoch));
+                if rounds.len() > ends.last().unwrap_or(&0) + WRITE_BYTES {
+                    ends.push(rounds.len());
+                }
             }
         }
-        Self { snapshot, rounds: rounds.into() }
+        ends.push(rounds.len());
+        Self { snapshot, rounds: rounds.into(), ends: ends.into() }
+    }
+
+    /// Whole frames, one piece after the other, so that an answer can stand between any two.
+    pub(super) fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(&0).chain(self.ends.iter());
+        starts.zip(self.ends.iter()).map(|(start, end)| &self.rounds[*start..*end])
     }
 }
 
@@ -88,16 +96,4 @@ fn push_frame(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend_from_slice(&[0x81, 126]);
     bytes.extend_from_slice(&len.to_be_bytes());
     bytes.extend_from_slice(text.as_bytes());
-}
-
-/// Acknowledges, then writes the script round and round until the client leaves.
-pub(crate) async fn talk(mut socket: Socket, request: Value, script: Script) -> Result<(), WebSocketError> {
-    send(&mut socket, ack(&request, SYMBOL)).await?;
-    send(&mut socket, script.snapshot).await?;
-    let mut stream = socket.into_inner();
-    loop {
-        for part in script.rounds.chunks(WRITE_BYTES) {
-            stream.write_all(part).await?;
-        }
-    }
 }

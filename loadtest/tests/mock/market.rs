@@ -14,10 +14,13 @@ const MID: u64 = 640_000;
 /// Price ticks (one decimal) to lots (eight decimals).
 type Levels = BTreeMap<u64, u64>;
 
+#[derive(Clone)]
 pub(crate) struct Market {
     pub(crate) symbol: String,
     depth: usize,
     bug: Bug,
+    /// Which connection it is for.
+    connection: u64,
     asks: Levels,
     bids: Levels,
     seq: u64,
@@ -32,11 +35,63 @@ struct Change {
 }
 
 impl Market {
-    pub(crate) fn new(symbol: &str, depth: usize, bug: Bug) -> Self {
+    pub(crate) fn new(symbol: &str, depth: usize, bug: Bug, connection: u64) -> Self {
         let asks = (1..=LEVELS).map(|i| (MID + i * 2, 100_000 * i)).collect();
         let bids = (1..=LEVELS).map(|i| (MID - i * 2, 100_000 * i)).collect();
         let random = symbol.bytes().map(u64::from).sum();
-        Self { symbol: symbol.to_owned(), depth, bug, asks, bids, seq: 40, trade_id: 1000, random }
+        Self {
+            symbol: symbol.to_owned(),
+            depth,
+            bug,
+            connection,
+            asks,
+            bids,
+            seq: 40,
+            trade_id: 1000,
+            random,
+        }
+    }
+
+    /// Where it stands.
+    pub(crate) const fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// So many entries happen that nobody is told of.
+    pub(crate) fn forward(&mut self, channel: &str, entries: u64) {
+        (0..entries).for_each(|_| drop(self.element(channel, Bug::None)));
+    }
+
+    /// Entries happen until it stands somewhere.
+    pub(crate) fn forward_to(&mut self, channel: &str, seq: u64) {
+        while self.seq < seq {
+            self.forward(channel, 1);
+        }
+    }
+
+    /// So many entries of a book as one update.
+    pub(crate) fn merged(&mut self, channel: &str, entries: u64) -> String {
+        assert_eq!(channel, "book", "only books are merged here");
+        let before = [true, false].map(|is_ask| self.window(is_ask));
+        let prev = self.seq;
+        self.forward(channel, entries);
+        let [asks, bids] = [true, false].map(|is_ask| self.difference(is_ask, &before[usize::from(!is_ask)]));
+        let (asks, bids) = (asks.text(Bug::None), bids.text(Bug::None));
+        let tail = self.tail(self.seq, Some(prev));
+        let merged = if entries > 1 { format!(r#","merged":{entries}"#) } else { String::new() };
+        let element =
+            format!(r#""bids":[{bids}],"asks":[{asks}],"checksum":{},{tail}{merged}"#, self.checksum());
+        self.message(channel, "update", &[element])
+    }
+
+    /// What the window shows of what has changed.
+    fn difference(&self, is_ask: bool, before: &[(u64, u64)]) -> Change {
+        let after = self.window(is_ask);
+        let side = if is_ask { &self.asks } else { &self.bids };
+        let gone = before.iter().filter(|(price, _)| !side.contains_key(price)).map(|(price, _)| *price);
+        let removed = gone.collect();
+        let set = after.into_iter().filter(|level| !before.contains(level)).collect();
+        Change { removed, set }
     }
 
     pub(crate) fn snapshot(&self, channel: &str) -> String {
@@ -112,13 +167,23 @@ impl Market {
         } else {
             side.insert(price, qty + 1);
         }
-        let after = self.window(is_ask);
+        let Change { mut removed, mut set } = self.difference(is_ask, &before);
         let side = if is_ask { &self.asks } else { &self.bids };
-        let gone = before.iter().filter(|(price, _)| !side.contains_key(price)).map(|(price, _)| *price);
-        let removed = if bug == Bug::LostRemoval { Vec::new() } else { gone.collect() };
-        let mut set: Vec<_> = after.into_iter().filter(|level| !before.contains(level)).collect();
+        if bug == Bug::LostRemoval {
+            removed.clear();
+        }
         if bug == Bug::LevelOutsideWindow {
             set.extend(side.iter().nth(self.depth).map(|(price, qty)| (*price, *qty)));
+        }
+        if bug == Bug::WrongQuantity {
+            // The best level, as if it had changed.
+            set.retain(|(price, _)| *price != before[0].0);
+            set.push((before[0].0, before[0].1 + 7));
+        }
+        if bug == Bug::DeepDifference && self.connection % 2 == 1 {
+            // Beyond the levels that the checksum covers, for one client of two.
+            set.retain(|(price, _)| *price != before[15].0);
+            set.push((before[15].0, before[15].1 + 7));
         }
         Change { removed, set }
     }

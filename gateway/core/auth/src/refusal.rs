@@ -1,51 +1,37 @@
 //! The one table of reasons why a client is not let in: metric labels, and the words that it is told.
 
-use thiserror::Error;
+use std::fmt;
 
 /// Why a credential is not accepted. Displays as what the client is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Refusal {
     /// Nothing was presented where something is needed.
-    #[error("a token is needed")]
     Missing,
     /// Above [`crate::CREDENTIAL_BYTES_MAX`].
-    #[error("token above 4096 bytes")]
     Oversized,
     /// No token by its form, or a claim that is missing or of another type.
-    #[error("token malformed")]
     Malformed,
     /// `none`, one that is not taken here, or another than the key is for.
-    #[error("token signed with an algorithm that is not accepted")]
     Algorithm,
     /// No key of that name, or no such API key.
-    #[error("key not known")]
     UnknownKey,
     /// The signature is not that of the key.
-    #[error("token signature wrong")]
     Signature,
     /// `exp` has passed.
-    #[error("token expired")]
     Expired,
     /// `nbf` is to come.
-    #[error("token not valid yet")]
     Early,
     /// Another issuer than the one that is wanted.
-    #[error("token of another issuer")]
     Issuer,
     /// Meant for somebody else.
-    #[error("token for another audience")]
     Audience,
     /// The subject or the token was revoked.
-    #[error("token revoked")]
     Revoked,
     /// It names a tier that the settings do not have.
-    #[error("tier not known")]
     UnknownTier,
     /// The subject has as many connections as its tier allows.
-    #[error("too many connections of this subject")]
     Connections,
     /// Too many wait to be looked at.
-    #[error("too many logins at once, try again")]
     Busy,
 }
 
@@ -68,6 +54,27 @@ impl Refusal {
         Self::Busy,
     ];
 
+    /// What the client is told.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Missing => "a token is needed",
+            Self::Oversized => "token above 4096 bytes",
+            Self::Malformed => "token malformed",
+            Self::Algorithm => "token signed with an algorithm that is not accepted",
+            Self::UnknownKey => "key not known",
+            Self::Signature => "token signature wrong",
+            Self::Expired => "token expired",
+            Self::Early => "token not valid yet",
+            Self::Issuer => "token of another issuer",
+            Self::Audience => "token for another audience",
+            Self::Revoked => "token revoked",
+            Self::UnknownTier => "tier not known",
+            Self::Connections => "too many connections of this subject",
+            Self::Busy => "too many logins at once, try again",
+        }
+    }
+
     /// The metric label.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -89,6 +96,14 @@ impl Refusal {
         }
     }
 }
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.words())
+    }
+}
+
+impl std::error::Error for Refusal {}
 
 #[cfg(test)]
 mod tests {

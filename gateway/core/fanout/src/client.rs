@@ -6,6 +6,7 @@ use model::{Channel, Epoch, Nanos, Sequence, StreamId};
 use wire::close::CloseCode;
 use wire::reply::Terms;
 
+use crate::bucket::Bucket;
 use crate::grant::Grant;
 use crate::limits::Limits;
 use crate::planted::{self, Bug};
@@ -28,12 +29,9 @@ pub(crate) struct LogRange {
     pub(crate) end: u64,
 }
 
-/// What the ranges of a client stand for. Kept beside them and not in each: there is a range for every delivery.
+/// Post and event time of the oldest entry of a client's ranges, for the latency figures.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Given {
-    /// Entries per channel, in the order of [`Channel::ALL`], until all ranges are written.
-    pub(crate) counts: [u32; Channel::ALL.len()],
-    /// Post and event time of the oldest of them, for the latency figures.
+pub(crate) struct Oldest {
     pub(crate) ts_publish: Nanos,
     pub(crate) ts_event: Nanos,
 }
@@ -104,86 +102,128 @@ impl Sub {
 }
 
 /// Everything kept per connection. Idle ones hold no heap but their list of subscriptions.
+///
+/// In the order of use: each delivery touches the first cache line, each write the second, the rest is for requests and time-outs.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Client {
-    /// Number on the wire, below 2^53.
-    pub(crate) connection_id: u64,
-    /// Whether it opted in to the superset.
-    pub(crate) ext: bool,
-    /// Index of its tier.
-    pub(crate) tier: u8,
-    /// What it was granted; none is everything that its tier covers.
-    pub(crate) grant: Option<Arc<Grant>>,
-    /// Somebody looks at its token.
-    pub(crate) logs_in: bool,
+    /// What a live client has not been sent, oldest first; at most `ranges_max`.
+    pub(crate) ranges: Vec<LogRange>,
+    /// The entries in them per channel, in the order of [`Channel::ALL`]. Kept until all are written, and not in each range: there is a
+    /// range for every delivery.
+    pub(crate) given: [u32; Channel::ALL.len()],
     pub(crate) mode: Mode,
     /// Stands in the queue of dirty clients.
     pub(crate) queued: bool,
-    /// Log position when it was queued: nothing it was given is older.
-    pub(crate) queued_at: u64,
+    /// Has much to be written, so it waits apart from the others.
+    pub(crate) bulky: bool,
+    /// Whether it opted in to the superset.
+    pub(crate) ext: bool,
     /// The socket refused bytes; wait for it to become writable.
     pub(crate) blocked_since: Option<Nanos>,
+
+    /// Log position when it was queued: nothing it was given is older.
+    pub(crate) queued_at: u64,
+    pub(crate) oldest: Oldest,
+    /// When bytes were last handed to the socket (monotonic), or when it connected.
+    pub(crate) last_sent: Nanos,
+    /// Bytes that its socket took, for reports.
+    pub(crate) written_bytes: u64,
+    /// Written before anything else: the rest of a partly sent frame, then answers. At most `control_bytes_max` plus one frame.
+    pub(crate) out: Vec<u8>,
+
+    pub(crate) subs: Vec<Sub>,
+    /// What most clients never have.
+    pub(crate) rare: Option<Box<Rare>>,
     /// Has subscribed once, so heartbeats are due.
     pub(crate) heartbeats: bool,
     /// A heartbeat is due and nothing else is there to send.
     pub(crate) heartbeat_due: bool,
-    /// When it connected (monotonic).
-    pub(crate) connected: Nanos,
-    /// When bytes were last handed to the socket (monotonic), or when it connected.
-    pub(crate) last_sent: Nanos,
-    /// When a closing client is given up (monotonic); set when its closing is first seen by the clock.
-    pub(crate) close_by: Option<Nanos>,
-    /// Has much to be written, so it waits apart from the others.
-    pub(crate) bulky: bool,
     /// Some subscription has to be synced again and is not asked for yet.
     pub(crate) has_unsynced: bool,
     /// A held subscription may be due.
     pub(crate) has_due: bool,
+    /// Index of its tier.
+    pub(crate) tier: u8,
+    /// What it may send; full not before it last sent something.
+    pub(crate) messages: Bucket,
+    /// What it may ask.
+    pub(crate) requests: Bucket,
+    /// Where in `out` the pong begins that was added since the socket is blocked.
+    pub(crate) pong_at: Option<u32>,
+    /// When it connected (monotonic).
+    pub(crate) connected: Nanos,
+    /// Number on the wire, below 2^53.
+    pub(crate) connection_id: u64,
+}
+
+/// What only a client has that is slow, limited or about to end.
+#[derive(Debug, Default)]
+pub(crate) struct Rare {
     /// Bandwidth, when it is limited.
-    pub(crate) rate: Option<Box<Rate>>,
+    pub(crate) rate: Option<Rate>,
     /// Since when it has been lagging (monotonic), for reports.
     pub(crate) lagging_since: Option<Nanos>,
-    /// Bytes that its socket took, for reports.
-    pub(crate) written_bytes: u64,
+    /// When a closing client is given up (monotonic); set when its closing is first seen by the clock.
+    pub(crate) close_by: Option<Nanos>,
     /// Entries dropped for it, for reports.
     pub(crate) dropped: u64,
-    /// Written before anything else: the rest of a partly sent frame, then answers. At most `control_bytes_max` plus one frame.
-    pub(crate) out: Vec<u8>,
-    /// What a live client has not been sent, oldest first; at most `ranges_max`.
-    pub(crate) ranges: Vec<LogRange>,
-    pub(crate) given: Given,
-    pub(crate) subs: Vec<Sub>,
+    /// What it was granted; none is everything that its tier covers.
+    pub(crate) grant: Option<Arc<Grant>>,
+    /// Somebody looks at its token.
+    pub(crate) logs_in: bool,
 }
 
 impl Client {
     pub(crate) fn new(connection_id: u64, ext: bool, now: Nanos) -> Self {
         Self {
-            connection_id,
-            ext,
-            tier: 0,
-            grant: None,
-            logs_in: false,
+            ranges: Vec::new(),
+            given: Default::default(),
             mode: Mode::Live,
             queued: false,
-            queued_at: 0,
+            bulky: false,
+            ext,
             blocked_since: None,
+            queued_at: 0,
+            oldest: Oldest::default(),
+            last_sent: now,
+            written_bytes: 0,
+            out: Vec::new(),
+            subs: Vec::new(),
+            rare: None,
             heartbeats: false,
             heartbeat_due: false,
-            connected: now,
-            last_sent: now,
-            close_by: None,
-            bulky: false,
             has_unsynced: false,
             has_due: false,
-            rate: None,
-            lagging_since: None,
-            written_bytes: 0,
-            dropped: 0,
-            out: Vec::new(),
-            ranges: Vec::new(),
-            given: Given::default(),
-            subs: Vec::new(),
+            tier: 0,
+            messages: Bucket::new(now),
+            requests: Bucket::new(now),
+            pong_at: None,
+            connected: now,
+            connection_id,
         }
+    }
+
+    /// What it was granted; none is everything that its tier covers.
+    pub(crate) fn grant(&self) -> Option<&Arc<Grant>> {
+        self.rare.as_deref()?.grant.as_ref()
+    }
+
+    /// What it has that most have not, to be changed.
+    pub(crate) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    pub(crate) fn rate(&self) -> Option<&Rate> {
+        self.rare.as_deref()?.rate.as_ref()
+    }
+
+    pub(crate) fn rate_mut(&mut self) -> Option<&mut Rate> {
+        self.rare.as_deref_mut()?.rate.as_mut()
+    }
+
+    pub(crate) fn lagging_since(&self) -> Option<Nanos> {
+        self.rare.as_deref()?.lagging_since
     }
 
     /// Gives a live client one more frame of the log; `false` when its list is full.

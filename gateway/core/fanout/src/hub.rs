@@ -5,9 +5,11 @@
 
 mod audit;
 mod catch_up;
+mod drain;
 mod entries;
 mod gather;
 mod grants;
+mod overrun;
 mod report;
 mod requests;
 mod serving;
@@ -19,7 +21,7 @@ use std::sync::Arc;
 
 use model::{Channel, FeedStatus, Instrument, InstrumentId, InstrumentTable, Nanos, PairStatus, StreamId};
 use wire::close::CloseCode;
-use wire::reply::{Notice, NoticeCode};
+
 use wire::ws::{Opcode, write_close, write_frame};
 
 use crate::client::{Client, ClientId, Mode};
@@ -111,10 +113,17 @@ pub struct Hub {
     /// Where the scan for heartbeats and stalls goes on.
     scan_at: usize,
     stats: HubStats,
+    /// Whether all are brought on in rounds, and how many began to lag for want of their turn since all were last written.
+    overrun: bool,
+    late: usize,
     /// Bytes of the entries in all rings.
     ring_bytes: usize,
     /// Errors answered so far, several per request where several symbols are wrong.
     refusals: u64,
+    /// The gateway ends: who is closed when.
+    drain: Option<drain::Drain>,
+    /// No new subscriptions are taken: memory is short.
+    tight: bool,
     /// Clients whose answers pile up. They are closed when the input at hand is done: who answers may still hold the numbers of
     /// their subscriptions, which a close ends.
     flooders: Vec<ClientId>,
@@ -166,8 +175,12 @@ impl Hub {
             idle: BTreeSet::new(),
             scan_at: 0,
             stats: HubStats { tiers: vec![0; tiers_len], ..HubStats::default() },
+            overrun: false,
+            late: 0,
             ring_bytes: 0,
             refusals: 0,
+            drain: None,
+            tight: false,
             flooders: Vec::new(),
             scratch: Scratch::default(),
         }
@@ -211,11 +224,17 @@ impl Hub {
         }
     }
 
+    /// Whether memory is short: then no new subscription is taken until it is not.
+    pub const fn set_tight(&mut self, tight: bool) {
+        self.tight = tight;
+    }
+
     /// The socket takes bytes again.
     pub fn handle_writable(&mut self, id: ClientId) {
         if let Some(client) = self.client(id)
             && client.blocked_since.take().is_some()
         {
+            client.pong_at = None;
             self.make_dirty(id);
         }
     }
@@ -251,21 +270,19 @@ impl Hub {
         }
     }
 
-    /// Closes every connection: the gateway stops. Who opted in is told before that, and when to come back.
-    pub fn close_all(&mut self, code: CloseCode) {
-        for index in 0..self.clients.len() {
-            let id = ClientId(index as u32);
-            self.notify(id, &Notice { text: Some(code.reason()), ..Notice::new(NoticeCode::Closing) });
-            self.close(id, code, code.reason());
-        }
-    }
-
-    /// Answers a ping of the client. A pong replaces nothing and is never dropped; too many at once end the connection.
+    /// Answers a ping of the client. While its socket takes nothing, only the newest of its pings is answered, as RFC 6455 allows:
+    /// who pings without reading does not pile up pongs.
     pub fn handle_ping(&mut self, id: ClientId, payload: &[u8]) {
         let Some(client) = self.client(id) else { return };
         if matches!(client.mode, Mode::Closing(_) | Mode::Closed) {
             return;
         }
+        if let Some(at) = client.pong_at.map(|at| at as usize) {
+            // A pong has a header of two octets, the second of which is its length.
+            let len = usize::from(client.out[at + 1]);
+            client.out.drain(at..at + 2 + len);
+        }
+        client.pong_at = client.blocked_since.map(|_| client.out.len() as u32);
         write_frame(Opcode::Pong, payload, &mut client.out);
         self.answered(id);
         self.close_flooders();
@@ -280,26 +297,35 @@ impl Hub {
             self.check_client(ClientId(self.scan_at as u32), now);
         }
         self.leave_idle_streams(now.mono);
+        self.drain_on(now.mono);
         self.handle_timers(now.mono);
     }
 
     fn check_client(&mut self, id: ClientId, now: Now) {
-        let (stall_max, close_grace, heartbeat) =
-            (self.limits.stall_max, self.limits.close_grace, self.limits.heartbeat);
+        let Limits { stall_max, close_grace, heartbeat, idle_max, .. } = self.limits;
         let Some(client) = self.client(id) else { return };
         let mono = now.mono;
-        if client.grant.as_ref().is_some_and(|grant| grant.has_ended(mono)) && self.end_expired(id) {
+        if client.grant().is_some_and(|grant| grant.has_ended(mono)) && self.end_expired(id) {
             return;
         }
         let Some(client) = self.client(id) else { return };
         let quiet = mono.since(client.last_sent);
         match client.mode {
-            Mode::Closing(_) | Mode::Closed if mono > *client.close_by.get_or_insert(mono + close_grace) => {
-                self.outputs.push_back(Output::Abort(id));
+            Mode::Closing(_) | Mode::Closed => {
+                if mono > *client.rare().close_by.get_or_insert(mono + close_grace) {
+                    self.outputs.push_back(Output::Abort(id));
+                }
             }
-            Mode::Closing(_) | Mode::Closed => {}
             _ if client.blocked_since.is_some_and(|since| mono.since(since) > stall_max) => {
                 self.close(id, CloseCode::SlowConsumer, CloseCode::SlowConsumer.reason());
+            }
+            _ if client.subs.is_empty()
+                && idle_max > Nanos(0)
+                && mono.since(client.messages.full_at()) > idle_max =>
+            {
+                self.stats.idle_closed += 1;
+                let seconds = idle_max.0 / Nanos::SECOND.0;
+                self.close(id, CloseCode::PolicyViolation, &format!("no subscription for {seconds} s"));
             }
             Mode::Lagging => self.check_lag(id, now.wall),
             Mode::Live if client.heartbeats && quiet >= heartbeat => {

@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod bucket;
 mod client;
 mod grant;
 mod histogram;
@@ -32,6 +33,7 @@ mod stream;
 mod terms;
 
 pub use batch::{Batch, ChangeSpan, Entry, EntryData, FrameSpan, Item, Join, Row};
+pub use bucket::{Allowance, Bucket};
 pub use client::ClientId;
 pub use grant::{Coverage, Denied, Grant, GrantEnd, RequestRate};
 pub use histogram::{Histogram, LagAge, LagEntries, Latency, LatencyHistogram, Quantity, WriteMessages};

@@ -1,15 +1,18 @@
 //! Every bound of the delivery, and how they depend on each other.
 
 use model::Nanos;
+use wire::request::RequestLimits;
+
+use crate::bucket::Allowance;
 
 /// Bounds of one shard. Sizes are per shard unless they say otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of the shard's frame log. Default 64 MiB. A client that falls further behind than this is lagging; more
-    /// memory buys nothing else.
+    /// Bytes of the shard's frame log. Default 16 MiB, all of it taken at the start. A client that falls further behind than this is
+    /// lagging; more memory buys nothing else.
     pub log_bytes: usize,
-    /// Entries that a stream keeps for clients that lag. Default 1,024. A stream that changes 100 times a second then
-    /// reaches back ten seconds; each entry of a book costs about 100 bytes.
+    /// Entries that a stream keeps for clients that lag. Default 512. A stream that changes 100 times a second then
+    /// reaches back five seconds; each entry of a book costs about 100 bytes.
     pub ring_entries: usize,
     /// Bytes of the entries that a stream keeps. Default 4 MiB, which only entries of thousands of levels reach.
     pub ring_bytes: usize,
@@ -18,6 +21,9 @@ pub struct Limits {
     pub ring_bytes_total: usize,
     /// Longest list of log ranges of one client before it is lagging. Default 256.
     pub ranges_max: usize,
+    /// So many clients, and an eighth of all, that begin to lag because their turn did not come are an overrun of the shard: from then
+    /// on all are brought on in rounds. Default 16.
+    pub overrun_clients: usize,
     /// Most bytes joined for one write. Default 256 KiB.
     pub write_bytes_max: usize,
     /// A client that has a frame or a backlog of so many bytes to be written waits apart: one such write is done between two rounds
@@ -42,16 +48,30 @@ pub struct Limits {
     pub linger: Nanos,
     /// How long a client has to take its close frame and to answer it. Default 2 s.
     pub close_grace: Nanos,
+    /// When the gateway ends, its clients are told to come back after up to this long, each after another delay, so that they do not
+    /// come all at once; 0 tells nothing. Default 0.
+    pub reconnect_max: Nanos,
+    /// Messages that a client may send, pings and pongs too; beyond it the client is closed with 1008. Default no limit.
+    pub messages: Allowance,
+    /// Requests that a client may make. Beyond it they are answered with an error, and who owes as many as a burst is closed with
+    /// 1008. Default no limit.
+    pub requests: Allowance,
+    /// How long a client may be connected without a subscription and a message before it is closed with 1008; 0 is for ever.
+    /// Default 0.
+    pub idle_max: Nanos,
+    /// What a single request may be.
+    pub request: RequestLimits,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            log_bytes: 64 << 20,
-            ring_entries: 1_024,
+            log_bytes: 16 << 20,
+            ring_entries: 512,
             ring_bytes: 4 << 20,
             ring_bytes_total: 256 << 20,
             ranges_max: 256,
+            overrun_clients: 16,
             write_bytes_max: 256 << 10,
             bulky_bytes: 16 << 10,
             deep_asks_max: 4,
@@ -62,6 +82,11 @@ impl Default for Limits {
             heartbeat: Nanos::SECOND,
             linger: Nanos::from_secs(60),
             close_grace: Nanos::from_secs(2),
+            reconnect_max: Nanos(0),
+            messages: Allowance::default(),
+            requests: Allowance::default(),
+            idle_max: Nanos(0),
+            request: RequestLimits::default(),
         }
     }
 }
@@ -93,6 +118,7 @@ impl Limits {
         require(self.ring_bytes_total >= self.ring_bytes, "ring_bytes_total must be at least ring_bytes");
         require(self.ring_bytes >= 65_536, "ring_bytes must be at least 65536");
         require(self.ranges_max >= 2, "ranges_max must be at least 2");
+        require(self.overrun_clients >= 1, "overrun_clients must be at least 1");
         require(self.bulky_bytes >= 1, "bulky_bytes must be at least 1");
         require(self.deep_asks_max >= 1, "deep_asks_max must be at least 1");
         require(self.resyncs_max >= 1, "resyncs_max must be at least 1");

@@ -16,7 +16,10 @@ pub(crate) struct ByteLog {
 
 impl ByteLog {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { bytes: vec![0; capacity], end: 0, start: 0 }
+        // Written once: memory that is only asked for is given page by page, each at the moment when a frame first comes there.
+        let mut bytes = vec![0; capacity];
+        bytes.fill(1);
+        Self { bytes, end: 0, start: 0 }
     }
 
     /// Position of the next byte.

@@ -6,8 +6,8 @@
 use model::{Channel, Policy};
 use wire::close::CloseCode;
 use wire::reply::NoticeCode;
+use wire::request::{Malformed, RequestErrorKind};
 
-use crate::client::Given;
 use crate::grant::Denied;
 use crate::histogram::{Histogram, LagAge, LagEntries, LatencyHistogram, WriteMessages};
 
@@ -90,6 +90,8 @@ pub struct HubStats {
     pub requests_refused: u64,
     /// Subscriptions refused because a connection has enough of them.
     pub subscriptions_refused: u64,
+    /// Subscriptions refused because memory is short.
+    pub tight_refused: u64,
     /// Policies refused because the operator does not allow them.
     pub policies_refused: u64,
     /// Subscriptions refused because the grant does not cover them, by [`Denied::NAMES`].
@@ -100,6 +102,14 @@ pub struct HubStats {
     pub requests_over_rate: u64,
     /// Connections closed because their answers were not read.
     pub floods: u64,
+    /// Connections closed because they sent too many messages.
+    pub message_floods: u64,
+    /// Requests not read because there were too many of them.
+    pub requests_limited: u64,
+    /// Requests that named too many symbols, were nested too deep, or had too many keys.
+    pub request_limits: [u64; 3],
+    /// Connections closed because they had no subscription for too long.
+    pub idle_closed: u64,
     /// Clients that came back and were brought on from where they stood, and those that were not.
     pub resumed: [u64; 2],
     /// Notices encoded, in the order of [`NoticeCode::ALL`].
@@ -120,6 +130,8 @@ pub struct HubStats {
     pub log_bytes_max: u64,
     /// Streams of which entries were lost on the way from the engine.
     pub streams_lost: u64,
+    /// Times that the shard was overrun, see [`crate::Hub::is_overrun`].
+    pub overruns: u64,
     /// Times that everything was counted anew, to see whether it adds up.
     pub audits: u64,
     /// Times that something was found not to add up: each is a mistake of ours.
@@ -150,6 +162,7 @@ impl HubStats {
         add_all(&mut self.notices, &other.notices);
         add_all(&mut self.resumed, &other.resumed);
         add_all(&mut self.denied, &other.denied);
+        add_all(&mut self.request_limits, &other.request_limits);
         for (mine, theirs) in self.sums().into_iter().zip(other.clone().sums()) {
             *mine += *theirs;
         }
@@ -161,7 +174,7 @@ impl HubStats {
     }
 
     /// The single numbers, of which those of all shards are added up.
-    const fn sums(&mut self) -> [&mut u64; 24] {
+    const fn sums(&mut self) -> [&mut u64; 29] {
         [
             &mut self.clients,
             &mut self.lagging,
@@ -176,7 +189,11 @@ impl HubStats {
             &mut self.policies_refused,
             &mut self.subscriptions_revoked,
             &mut self.requests_over_rate,
+            &mut self.tight_refused,
             &mut self.floods,
+            &mut self.message_floods,
+            &mut self.requests_limited,
+            &mut self.idle_closed,
             &mut self.heartbeats,
             &mut self.merges_encoded,
             &mut self.merges_shared,
@@ -185,9 +202,22 @@ impl HubStats {
             &mut self.log_bytes,
             &mut self.log_bytes_max,
             &mut self.streams_lost,
+            &mut self.overruns,
             &mut self.audits,
             &mut self.conservation_breaches,
         ]
+    }
+
+    /// Counts a request that is none, if it is for one of the limits.
+    pub(crate) const fn count_request_limit(&mut self, kind: &RequestErrorKind) {
+        let RequestErrorKind::Malformed(malformed) = kind else { return };
+        let index = match malformed {
+            Malformed::TooManySymbols(..) => 0,
+            Malformed::TooDeep(_) => 1,
+            Malformed::TooManyKeys(..) => 2,
+            _ => return,
+        };
+        self.request_limits[index] += 1;
     }
 
     /// What stands at this moment, as it was kept up to date.
@@ -202,9 +232,9 @@ impl HubStats {
     }
 
     /// What a client was given was handed to a socket, or will stand behind a cursor; says how many entries.
-    pub(crate) fn write_given(&mut self, given: &mut Given) -> u64 {
+    pub(crate) fn write_given(&mut self, given: &mut [u32; Channel::ALL.len()]) -> u64 {
         let mut messages = 0;
-        for (channel, count) in self.channels.iter_mut().zip(&mut given.counts) {
+        for (channel, count) in self.channels.iter_mut().zip(given) {
             let count = u64::from(std::mem::take(count));
             channel.written += count;
             channel.pending -= count;
@@ -234,6 +264,7 @@ mod tests {
         let mut one = HubStats { tiers: vec![1, 2], ..HubStats::default() };
         one.sums().into_iter().enumerate().for_each(|(index, sum)| *sum = index as u64 + 1);
         (one.closes, one.notices, one.resumed, one.denied) = ([3; _], [4; _], [5; _], [6; _]);
+        one.request_limits = [6; _];
         one.channels[1].pending = 7;
         one.channels[2].subscriptions = [8; _];
         one.lag_entries.observe(9);
@@ -241,7 +272,7 @@ mod tests {
         sum.add(&one);
         assert_eq!(sum, one, "nothing is left out");
         sum.add(&one);
-        assert_eq!((sum.clients, sum.conservation_breaches), (2, 48));
+        assert_eq!((sum.clients, sum.conservation_breaches), (2, 58));
         assert_eq!((sum.closes[0], sum.notices[0], sum.resumed[1], sum.tiers[1]), (6, 8, 10, 4));
         assert_eq!((sum.channels[1].pending, sum.channels[2].subscriptions[0]), (14, 16));
         assert_eq!((sum.lag_entries.count(), sum.denied[2]), (2, 12));

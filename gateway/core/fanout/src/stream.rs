@@ -398,7 +398,9 @@ impl Stream {
 
     /// Ordinal of the newest entry whose frame begins before `position`; 0 when all that is known is later.
     pub(crate) fn ordinal_before(&self, position: u64) -> u64 {
-        let earlier = self.entries.partition_point(|entry| entry.log_at < position) as u64;
+        // From the newest on: who begins to lag lacks little, and the older part of a ring is in no cache.
+        let later = self.entries.iter().rev().take_while(|entry| entry.log_at >= position).count();
+        let earlier = (self.entries.len() - later) as u64;
         if earlier == 0 { 0 } else { self.oldest() + earlier - 1 }
     }
 }

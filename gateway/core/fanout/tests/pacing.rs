@@ -1,4 +1,5 @@
-//! Who is written first: updates before crowds of snapshots, answers before data, deep snapshots a few at a time.
+//! Who is written first: updates before crowds of snapshots, answers before data, deep snapshots a few at a time; and all in rounds when
+//! there is too much for everybody.
 //!
 //! Drives a hub by hand: batches are made up here, sockets take everything and note in which order they were written.
 
@@ -205,4 +206,55 @@ fn an_answer_comes_before_the_data_that_was_there_earlier() {
     let text = String::from_utf8_lossy(bytes);
     let places = [r#""method":"pong""#, "now", "xxxx"].map(|part| text.find(part).expect(part));
     assert!(places.is_sorted(), "{places:?}");
+}
+
+#[test]
+fn a_shard_that_is_overrun_brings_all_on_in_rounds_with_shared_merges() {
+    let limits = Limits { ranges_max: 2, overrun_clients: 3, ..Limits::default() };
+    let mut hub = Hub::new(limits, vec![TierBounds::default()], "test");
+    post(&mut hub, Batch { items: vec![pair(0, "AAA/USD"), pair(1, "BBB/USD")], ..Batch::default() });
+    let mut sockets = Sockets::default();
+    let (readers, other) = (connect(&mut hub, 3), connect(&mut hub, 1)[0]);
+    let another = StreamKey::Book(InstrumentId(1), 0).id();
+    readers.iter().for_each(|&client| ask(&mut hub, client, 10));
+    let params = r#"{"channel":"book","symbol":["BBB/USD"],"depth":10}"#;
+    let mut text = format!(r#"{{"method":"subscribe","params":{params}}}"#).into_bytes();
+    hub.handle_message(other, &mut text, Now::default());
+    for stream in [book(0), another] {
+        post(&mut hub, join(stream, 900));
+    }
+    sweep_all(&mut hub, &mut sockets);
+    // Frames that are no neighbours, more than a client keeps while its turn does not come.
+    let news = |hub: &mut Hub, seqs: std::ops::Range<u64>| {
+        for seq in seqs {
+            for stream in [book(0), another] {
+                post(hub, update(stream, seq));
+            }
+        }
+    };
+    news(&mut hub, 11..16);
+    assert!(hub.is_overrun());
+    sweep_all(&mut hub, &mut sockets);
+    for round in 1..4 {
+        sockets.take();
+        let before = hub.stats();
+        news(&mut hub, 11 + 5 * round..16 + 5 * round);
+        assert_eq!(hub.waiting(), 4, "everybody with news waits once");
+        sweep_all(&mut hub, &mut sockets);
+        let (writes, after) = (sockets.take(), hub.stats());
+        assert_eq!(writes.len(), 4, "one write each");
+        let same = writes.iter().filter(|(client, bytes)| readers.contains(client) && *bytes == writes[0].1);
+        assert_eq!(same.count(), 3, "who stands at one place is sent one message");
+        assert_eq!(after.merges_encoded - before.merges_encoded, 2, "a merge for each stream");
+        assert_eq!(after.merges_shared - before.merges_shared, 2);
+    }
+    hub.handle_calm();
+    assert!(!hub.is_overrun());
+    sweep_all(&mut hub, &mut sockets);
+    sockets.take();
+    post(&mut hub, update(book(0), 31));
+    sweep_all(&mut hub, &mut sockets);
+    let writes = sockets.take();
+    assert!(writes.len() == 3 && writes.iter().all(|(_, bytes)| *bytes == frame(150)), "each frame again");
+    assert_eq!((hub.stats().overruns, hub.stats().lagging), (1, 0));
 }

@@ -45,6 +45,9 @@ pub(crate) struct SimClient {
     pub(crate) refused_since: Option<Nanos>,
     /// It was refused bytes at least once.
     pub(crate) was_refused: bool,
+    /// Requests since it was last written, and the most that there ever were: answers to many are too many, whoever reads.
+    pub(crate) unwritten: u32,
+    pub(crate) unwritten_most: u32,
     stalled_until: u64,
     /// The connection is broken: the next write finds out.
     pub(crate) gone: bool,
@@ -90,6 +93,8 @@ impl SimClient {
             unparsed: Vec::new(),
             refused_since: None,
             was_refused: false,
+            unwritten: 0,
+            unwritten_most: 0,
             stalled_until: 0,
             gone: false,
             ext_from: None,
@@ -277,6 +282,7 @@ impl Sink for Sockets<'_> {
         let taken = room.min(bytes.len());
         client.kernel.extend_from_slice(&bytes[..taken]);
         client.sent_bytes += taken as u64;
+        client.unwritten = 0;
         if taken < bytes.len() {
             client.refused_since.get_or_insert(self.now.mono);
             client.was_refused = true;

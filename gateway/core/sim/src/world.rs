@@ -25,6 +25,9 @@ use crate::scenario::Scenario;
 use crate::venue::Venue;
 pub use driven::Act;
 
+/// An overrun of the shard is over after at most so many steps.
+const OVERRUN_STEPS: u64 = 16;
+
 /// Virtual time of one step.
 const STEP: Nanos = Nanos::from_millis(10);
 
@@ -130,6 +133,7 @@ impl World {
             log_bytes: 1 << 20,
             ring_entries: scenario.ring_entries,
             ranges_max: 6,
+            overrun_clients: 2,
             write_bytes_max: 4_096,
             bulky_bytes: 1_000,
             deep_asks_max: 1,
@@ -230,6 +234,9 @@ impl World {
         self.market.handle_timeout(now);
         self.drain_market();
         self.deliver();
+        if self.calm || self.step.is_multiple_of(OVERRUN_STEPS) {
+            self.hub.handle_calm();
+        }
         self.sweep();
         let now = self.now();
         self.hub.handle_timeout(now);

@@ -186,6 +186,8 @@ pub struct Notice<'a> {
     pub count: Option<u64>,
     /// Generation of `to_seq`, when it is another than that of `from_seq`.
     pub epoch: Option<Epoch>,
+    /// Milliseconds after which the client should connect again, once the connection is closed.
+    pub retry_ms: Option<u64>,
     /// Words for a person.
     pub text: Option<&'a str>,
 }
@@ -203,6 +205,7 @@ impl Notice<'_> {
             to_seq: None,
             epoch: None,
             count: None,
+            retry_ms: None,
             text: None,
         }
     }
@@ -388,6 +391,7 @@ pub fn notice(notice: &Notice<'_>, out: &mut Vec<u8>) {
         ("to_seq", to),
         ("epoch", epoch),
         ("count", notice.count),
+        ("retry_ms", notice.retry_ms),
     ];
     for (key, value) in numbers.into_iter().filter_map(|(key, value)| Some((key, value?))) {
         int_key(key, value, out);

@@ -22,8 +22,25 @@ pub use delivery::{Delivery, Resume};
 pub use json::{DEPTH_MAX, DIGITS_MAX, KEYS_MAX};
 pub use token::Token;
 
-/// Symbols of one request.
+/// Symbols of one request, whatever [`RequestLimits`] say.
 pub const SYMBOLS_MAX: usize = 1_000;
+
+/// What a request may be at most. The defaults are the most that can be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestLimits {
+    /// Symbols of one request. Default and most: [`SYMBOLS_MAX`].
+    pub symbols_max: usize,
+    /// Nested objects and arrays, the outermost included. Default and most: [`DEPTH_MAX`].
+    pub depth_max: usize,
+    /// Keys of one object. Default and most: [`KEYS_MAX`].
+    pub keys_max: usize,
+}
+
+impl Default for RequestLimits {
+    fn default() -> Self {
+        Self { symbols_max: SYMBOLS_MAX, depth_max: DEPTH_MAX, keys_max: KEYS_MAX }
+    }
+}
 
 /// Parameters beyond Kraken's: a client that sends one knows the superset.
 const SUPERSET_PARAMS: [&str; 7] =
@@ -252,12 +269,12 @@ pub enum Malformed {
     /// The message is an array, a text or a number.
     #[error("a request must be a JSON object")]
     NotObject,
-    /// See [`DEPTH_MAX`].
-    #[error("objects and arrays are nested deeper than {DEPTH_MAX}")]
-    TooDeep,
-    /// See [`KEYS_MAX`].
-    #[error("an object has {0} keys, at most {KEYS_MAX} are taken")]
-    TooManyKeys(usize),
+    /// See [`RequestLimits::depth_max`], which is named.
+    #[error("objects and arrays are nested deeper than {0}")]
+    TooDeep(usize),
+    /// Found, and [`RequestLimits::keys_max`].
+    #[error("an object has {0} keys, at most {1} are taken")]
+    TooManyKeys(usize, usize),
     /// Which of the two counts is a guess that nobody should have to make.
     #[error("an object has the same key twice")]
     DuplicateKey,
@@ -273,9 +290,9 @@ pub enum Malformed {
     /// An empty list.
     #[error("params.symbol is empty, name at least one symbol")]
     NoSymbols,
-    /// See [`SYMBOLS_MAX`].
-    #[error("params.symbol has {0} symbols, at most {SYMBOLS_MAX} are taken in one request")]
-    TooManySymbols(usize),
+    /// Found, and [`RequestLimits::symbols_max`].
+    #[error("params.symbol has {0} symbols, at most {1} are taken in one request")]
+    TooManySymbols(usize, usize),
 }
 
 impl From<Malformed> for RequestErrorKind {
@@ -284,15 +301,25 @@ impl From<Malformed> for RequestErrorKind {
     }
 }
 
+/// [`decode_within`] the widest limits.
+///
+/// # Errors
+/// As there.
+pub fn decode(payload: &mut [u8]) -> Result<Request, RequestError> {
+    decode_within(payload, &RequestLimits::default())
+}
+
 /// Decodes one message. The payload is scrambled: log it before, if at all.
 ///
 /// Keys that are not known are ignored, since clients of Kraken send some (`token` beside `channel`), and `null` counts as not sent.
 ///
 /// # Errors
 /// When the message is not JSON, breaks a limit, or is not a request; the error displays as the answer.
-pub fn decode(payload: &mut [u8]) -> Result<Request, RequestError> {
+pub fn decode_within(payload: &mut [u8], limits: &RequestLimits) -> Result<Request, RequestError> {
     let mut seen = Seen::default();
-    decode_into(payload, &mut seen).map_err(|kind| RequestError {
+    let decoded = decode_into(payload, limits, &mut seen);
+    let decoded = decoded.and_then(|request| check_symbols(request, limits.symbols_max));
+    decoded.map_err(|kind| RequestError {
         kind,
         method: seen.method,
         req_id: seen.req_id,
@@ -308,16 +335,20 @@ struct Seen {
     symbol: Option<Box<str>>,
 }
 
-fn decode_into(payload: &mut [u8], seen: &mut Seen) -> Result<Request, RequestErrorKind> {
+fn decode_into(
+    payload: &mut [u8],
+    limits: &RequestLimits,
+    seen: &mut Seen,
+) -> Result<Request, RequestErrorKind> {
     let digits = json::check_digits(payload);
-    let tape = json::parse(payload, digits)?;
+    let tape = json::parse(payload, digits, limits.depth_max)?;
     let root = tape.as_value().as_object().ok_or(Malformed::NotObject)?;
     // Method and id are read before anything is judged, so that the client can tell which request went wrong.
     let method = root.get("method").and_then(Value::into_string);
     seen.method = method.map(|method| cut(method).into());
     let req_id = decode_req_id(&root);
     seen.req_id = req_id.unwrap_or(None);
-    digits.and_then(|()| json::check_objects(&tape))?;
+    digits.and_then(|()| json::check_objects(&tape, limits.keys_max))?;
     let method = match sent(&root, "method") {
         // What the venue says to requests of its first API, which name an event.
         None => return Err(RequestErrorKind::UnknownMethod),
@@ -423,8 +454,20 @@ fn decode_symbols(params: &Object<'_, '_>) -> Result<Vec<Box<str>>, Malformed> {
     match list.len() {
         0 => Err(Malformed::NoSymbols),
         1..=SYMBOLS_MAX => list.iter().map(|one| one.as_str().map(Box::from).ok_or(wrong)).collect(),
-        n => Err(Malformed::TooManySymbols(n)),
+        n => Err(Malformed::TooManySymbols(n, SYMBOLS_MAX)),
     }
+}
+
+/// Gives the request on if it does not name too many symbols.
+fn check_symbols(request: Request, max: usize) -> Result<Request, RequestErrorKind> {
+    let symbols = match &request.method {
+        Method::Subscribe(params) | Method::Unsubscribe(params) => params.symbols.len(),
+        Method::Configure(Configure { target: Target::Some(_, symbols), .. })
+        | Method::Pause(Target::Some(_, symbols))
+        | Method::Resume(Target::Some(_, symbols)) => symbols.len(),
+        _ => 0,
+    };
+    if symbols > max { Err(Malformed::TooManySymbols(symbols, max).into()) } else { Ok(request) }
 }
 
 /// The symbol of a request that names exactly one.

@@ -201,7 +201,7 @@ fn a_notice_leaves_out_what_it_does_not_know() {
     let merged = Notice { from_seq, to_seq, count, ..btc(NoticeCode::Merged, Some(Channel::Book)) };
     check("notice-merged", |out| reply::notice(&merged, out));
     let text = Some("gateway is going away");
-    let closing = Notice { text, ..Notice::new(NoticeCode::Closing) };
+    let closing = Notice { text, retry_ms: Some(1_750), ..Notice::new(NoticeCode::Closing) };
     check("notice-closing", |out| reply::notice(&closing, out));
 }
 

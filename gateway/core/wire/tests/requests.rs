@@ -523,3 +523,24 @@ fn a_login_has_a_token() {
         assert_eq!(check(sent), expected);
     }
 }
+
+#[test]
+fn limits_may_be_narrower() {
+    let limits = request::RequestLimits { symbols_max: 2, depth_max: 3, keys_max: 4 };
+    let shown = |sent: &str| {
+        request::decode_within(&mut sent.as_bytes().to_vec(), &limits).err().map(|error| error.to_string())
+    };
+    for method in ["subscribe", "unsubscribe", "configure", "pause", "resume"] {
+        let ask = |symbols: &str| {
+            format!(r#"{{"method":"{method}","params":{{"channel":"trade","symbol":[{symbols}]}}}}"#)
+        };
+        assert_eq!(shown(&ask(r#""A/B","C/D""#)), None, "{method}");
+        let expected = "Malformed request: params.symbol has 3 symbols, at most 2 are taken in one request";
+        assert_eq!(shown(&ask(r#""A/B","C/D","E/F""#)), Some(expected.to_owned()), "{method}");
+    }
+    let deep = "Malformed request: objects and arrays are nested deeper than 3";
+    assert_eq!(shown(r#"{"method":"ping","x":[[[]]]}"#), Some(deep.to_owned()));
+    let keys = "Malformed request: an object has 5 keys, at most 4 are taken";
+    assert_eq!(shown(r#"{"method":"ping","a":1,"b":2,"c":3,"d":4}"#), Some(keys.to_owned()));
+    assert_eq!(shown(r#"{"method":"ping","a":[[]],"b":2,"c":3}"#), None);
+}

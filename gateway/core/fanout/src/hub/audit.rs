@@ -41,7 +41,7 @@ impl Hub {
     fn recount_client(&self, client: &Client, standing: &mut Standing) {
         standing.clients += 1;
         standing.lagging += u64::from(client.mode == Mode::Lagging);
-        for (pending, count) in standing.pending.iter_mut().zip(client.given.counts) {
+        for (pending, count) in standing.pending.iter_mut().zip(client.given) {
             *pending += u64::from(count);
         }
         for sub in &client.subs {

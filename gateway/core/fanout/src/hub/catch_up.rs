@@ -117,7 +117,7 @@ impl Hub {
         counts.dropped += lost - u64::from(planted::is(Bug::DropMiscounted));
         counts.pending -= lost;
         if let Some(client) = self.client(id) {
-            client.dropped += lost;
+            client.rare().dropped += lost;
         }
         let symbol = self.symbol(key).to_owned();
         let notice = Notice {
@@ -162,7 +162,9 @@ impl Hub {
             counts.written += passed - mark.merged - mark.dropped;
             counts.pending -= passed;
             messages += passed - mark.merged - mark.dropped;
-            client.dropped += mark.dropped;
+            if mark.dropped > 0 {
+                client.rare.get_or_insert_default().dropped += mark.dropped;
+            }
             (sub.cursor, sub.cursor_seq, sub.cursor_epoch) = (mark.ordinal, mark.seq, mark.epoch);
             sub.told_stale &= !mark.told_fresh;
             if sub.terms.interval_ms > 0 && sub.due <= now {
@@ -186,7 +188,14 @@ impl Hub {
             return self.make_dirty(id);
         }
         client.has_due = false;
-        client.lagging_since = None;
+        if client.mode == Mode::Lagging && client.rate().is_none() && self.stays_in_rounds(id) {
+            // Where it stands the next round begins.
+            return;
+        }
+        let Some(client) = self.client(id) else { return };
+        if let Some(rare) = client.rare.as_deref_mut() {
+            rare.lagging_since = None;
+        }
         let was_lagging = std::mem::replace(&mut client.mode, Mode::Live) == Mode::Lagging;
         let has_unsynced = client.has_unsynced;
         self.stats.lagging -= u64::from(was_lagging);

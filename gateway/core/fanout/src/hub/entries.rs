@@ -11,7 +11,7 @@ use wire::reply::{Notice, NoticeCode, Stamp, Subscribed, SubscribedExt};
 
 use super::{Hub, Now, Output, Pair};
 use crate::batch::{Batch, Entry, Item, Join};
-use crate::client::{ClientId, Mode, SubState};
+use crate::client::{ClientId, Mode, Oldest, SubState};
 use crate::limits::Limits;
 use crate::planted::{self, Bug};
 use crate::stream::{Asked, Stream, SubRef, Waiter};
@@ -69,14 +69,22 @@ impl Hub {
             if client.mode == Mode::Lagging && planted::is(Bug::LagQueued) {
                 client.out.extend_from_slice(batch.frame(entry.frame));
             }
+            if client.mode == Mode::Lagging
+                && self.overrun
+                && !client.queued
+                && client.blocked_since.is_none()
+            {
+                (client.queued, client.queued_at) = (true, at);
+                self.dirty.push_back(id);
+            }
             if client.mode != Mode::Live || (client.queued && planted::is(Bug::EntryDropped)) {
                 continue;
             }
             if client.ranges.is_empty() {
-                (client.given.ts_publish, client.given.ts_event) = (batch.ts_publish, entry.ts_event);
+                client.oldest = Oldest { ts_publish: batch.ts_publish, ts_event: entry.ts_event };
             }
             if client.push_range(at, end, &self.limits) {
-                client.given.counts[channel as usize] += 1;
+                client.given[channel as usize] += 1;
             } else {
                 self.scratch.overflowed.push(id);
             }
@@ -152,6 +160,7 @@ impl Hub {
             counts.written += 1;
             counts.pending -= 1;
             self.lag_told_live(id);
+            self.note_late();
         }
     }
 
@@ -256,7 +265,7 @@ impl Hub {
             (Mode::Live, Some(start), Some(end)) => {
                 client.subs[sub as usize].snapshot_end = end;
                 if client.ranges.is_empty() {
-                    (client.given.ts_publish, client.given.ts_event) = (ts_publish, ts_publish);
+                    client.oldest = Oldest { ts_publish, ts_event: ts_publish };
                 }
                 client.push_range(start, end, &self.limits)
             }

@@ -52,7 +52,7 @@ impl Hub {
         let Some(client) = self.client(id) else { return true };
         bytes.extend_from_slice(&client.out);
         let (mode, ext) = (client.mode, client.ext);
-        let lagging = client.lagging_since.is_some();
+        let lagging = client.lagging_since().is_some();
         // Trades first: a quote that is sent shows a trade only after the trade itself.
         for trades in [true, false] {
             for index in 0..self.client(id).map_or(0, |client| client.subs.len()) {

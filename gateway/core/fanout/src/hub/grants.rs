@@ -36,7 +36,7 @@ impl Hub {
     pub(super) fn login(&mut self, id: ClientId, token: Token, asked: Asked) {
         self.opt_in(id);
         let Some(client) = self.client(id) else { return };
-        if std::mem::replace(&mut client.logs_in, true) {
+        if std::mem::replace(&mut client.rare().logs_in, true) {
             return self.refuse(id, asked, "A login is under way already", None);
         }
         let connection_id = client.connection_id;
@@ -53,7 +53,7 @@ impl Hub {
         if matches!(client.mode, Mode::Closing(_) | Mode::Closed) {
             return false;
         }
-        client.logs_in = false;
+        client.rare().logs_in = false;
         match verdict {
             Ok(grant) => {
                 let tier = self.tiers[usize::from(grant.tier)].name.clone();
@@ -76,7 +76,7 @@ impl Hub {
     pub fn handle_grant(&mut self, id: ClientId, grant: Arc<Grant>, now: Now) {
         let tier = grant.tier;
         let Some(client) = self.client(id) else { return };
-        client.grant = Some(grant);
+        client.rare().grant = Some(grant);
         self.set_tier(id, tier, now);
     }
 
@@ -99,7 +99,7 @@ impl Hub {
         if matches!(client.mode, Mode::Closing(_) | Mode::Closed) {
             return false;
         }
-        let awaits_login = client.grant.as_ref().is_some_and(|grant| grant.awaits_login);
+        let awaits_login = client.grant().is_some_and(|grant| grant.awaits_login);
         self.end_grant(id, if awaits_login { GrantEnd::NoLogin } else { GrantEnd::Expired });
         true
     }
@@ -116,7 +116,7 @@ impl Hub {
         let Some(client) = self.clients.get(id.index()).and_then(Option::as_ref) else { return Ok(()) };
         // Of the instrument itself: what the client wrote is not looked at any more.
         let symbol = self.symbol(stream);
-        if let Some(grant) = &client.grant {
+        if let Some(grant) = client.grant() {
             if grant.awaits_login {
                 return Err(Denied::Login);
             }
@@ -128,7 +128,7 @@ impl Hub {
     /// Takes one request out of what the client's subject may ask.
     pub(super) fn may_ask(&mut self, id: ClientId, now: Now) -> bool {
         let Some(client) = self.client(id) else { return true };
-        let rate = client.grant.as_ref().and_then(|grant| grant.requests.as_ref());
+        let rate = client.grant().and_then(|grant| grant.requests.as_ref());
         let may = rate.is_none_or(|rate| rate.take(now.mono));
         self.stats.requests_over_rate += u64::from(!may);
         may

@@ -1,10 +1,12 @@
 //! What clients ask: subscribe, unsubscribe, ping; logins are in `grants.rs`. Every answer is queued before what it announces.
 
 use model::{InstrumentId, Nanos, StreamId, StreamKey};
+use wire::close::CloseCode;
 use wire::reply::{self, Failure, Refusal, Stamp};
 use wire::request::{self, ChannelParams, Method, Params, ReqId, Target};
 
 use super::{Hub, Now};
+use crate::bucket::Allowance;
 use crate::client::{Client, ClientId, Mode, Sub, SubState};
 use crate::planted::{self, Bug};
 use crate::stream::{Stream, SubRef, Waiter};
@@ -36,17 +38,62 @@ impl Hub {
         }
         self.stats.requests += 1;
         let refusals = self.refusals;
-        self.handle_request(id, payload, now);
+        if self.is_within_rate(id, now) {
+            self.handle_request(id, payload, now);
+        }
         self.close_flooders();
         // A request counts once, however many of its symbols are refused.
         self.stats.requests_refused += u64::from(self.refusals > refusals);
     }
 
+    /// Counts one message of a client, whatever it is; `false` when the client is or was closed, and need not be read further.
+    pub fn is_heard(&mut self, id: ClientId, now: Now) -> bool {
+        let allowance = self.limits.messages;
+        let Some(client) = self.client(id) else { return false };
+        if matches!(client.mode, Mode::Closing(_) | Mode::Closed) {
+            return false;
+        }
+        if client.messages.take(allowance, now.mono) == 0 {
+            return true;
+        }
+        self.stats.message_floods += 1;
+        let Allowance { per_s, burst } = allowance;
+        self.close(
+            id,
+            CloseCode::PolicyViolation,
+            &format!("more than {per_s} messages a second, {burst} at once"),
+        );
+        false
+    }
+
+    /// Counts a request. One too many is answered with the venue's error; who goes on like that is closed.
+    fn is_within_rate(&mut self, id: ClientId, now: Now) -> bool {
+        let allowance = self.limits.requests;
+        let Some(client) = self.client(id) else { return false };
+        let owed = client.requests.take(allowance, now.mono);
+        if owed == 0 {
+            return true;
+        }
+        self.refusals += 1;
+        self.stats.requests_limited += 1;
+        if owed > allowance.burst {
+            let per_s = allowance.per_s;
+            self.close(id, CloseCode::PolicyViolation, &format!("more than {per_s} requests a second"));
+        } else {
+            // Which request it was is not known: it was not read.
+            let failure = Failure { text: &Refusal::Rate.to_string(), method: None, symbol: None };
+            let stamp = Stamp { time_in: now.wall, time_out: now.wall, req_id: None };
+            self.answer(id, |out| reply::error(&failure, stamp, out));
+        }
+        false
+    }
+
     fn handle_request(&mut self, id: ClientId, payload: &mut [u8], now: Now) {
-        let request = match request::decode(payload) {
+        let request = match request::decode_within(payload, &self.limits.request) {
             Ok(request) => request,
             Err(error) => {
                 self.refusals += 1;
+                self.stats.count_request_limit(&error.kind);
                 let stamp = Stamp { time_in: now.wall, time_out: now.wall, req_id: None };
                 return self.answer(id, |out| reply::request_error(&error, stamp, out));
             }
@@ -184,12 +231,16 @@ impl Hub {
         params: &Params,
         asked: Asked,
     ) -> Result<(), String> {
-        let subscriptions_max = self.limits.subscriptions_max;
+        let (subscriptions_max, tight) = (self.limits.subscriptions_max, self.tight);
         let terms = self.tier(id).grant(key.channel(), &params.delivery);
         let resume = params.resume.as_ref().and_then(|resume| resume.point(self.symbol(key)));
         let Some(client) = self.client(id) else { return Ok(()) };
         if client.subs.iter().any(|sub| is_same_subscription(sub.stream.into(), key)) {
             return Err(Refusal::AlreadySubscribed.to_string());
+        }
+        if tight {
+            self.stats.tight_refused += 1;
+            return Err("Memory is short here, try again later".to_owned());
         }
         self.entitle(id, key)?;
         let Some(client) = self.client(id) else { return Ok(()) };
@@ -359,7 +410,7 @@ impl Hub {
         let Some(client) = self.client(id) else { return };
         client.ranges = Vec::new();
         let given = std::mem::take(&mut client.given);
-        for (channel, count) in self.stats.channels.iter_mut().zip(given.counts.map(u64::from)) {
+        for (channel, count) in self.stats.channels.iter_mut().zip(given.map(u64::from)) {
             channel.discarded += count;
             channel.pending -= count;
         }

@@ -93,7 +93,7 @@ impl Hub {
         assert!(usize::from(tier) < self.tiers.len(), "tiers are named by the settings");
         let Some(client) = self.client(id) else { return };
         let before = std::mem::replace(&mut client.tier, tier);
-        let asked_rate = client.rate.as_ref().map_or(0, |rate| rate.asked);
+        let asked_rate = client.rate().map_or(0, |rate| rate.asked);
         let count = client.subs.len() as u32;
         self.stats.tiers[usize::from(before)] -= 1;
         self.stats.tiers[usize::from(tier)] += 1;
@@ -116,7 +116,10 @@ impl Hub {
             (asked, max) => asked.min(max),
         };
         if let Some(client) = self.client(id) {
-            client.rate = (granted > 0).then(|| Box::new(Rate::new(granted, bytes_per_s, now.mono)));
+            let rate = (granted > 0).then(|| Rate::new(granted, bytes_per_s, now.mono));
+            if rate.is_some() || client.rare.is_some() {
+                client.rare().rate = rate;
+            }
         }
         self.make_dirty(id);
         granted

@@ -30,13 +30,16 @@ impl Hub {
             visited += 1;
             self.visit_queued(id, sink);
         }
+        if self.dirty.is_empty() {
+            self.late = 0;
+        }
         visited
     }
 
     /// Lets a client with much to be written wait apart; its answers do not wait with it.
     fn move_apart(&mut self, id: ClientId, sink: &mut impl Sink) {
         let Some(client) = self.client(id) else { return };
-        if client.mode != Mode::Live || client.rate.is_some() {
+        if client.mode != Mode::Live || client.rate().is_some() {
             return self.visit_queued(id, sink);
         }
         if !client.out.is_empty() {
@@ -80,7 +83,7 @@ impl Hub {
             return;
         }
         match client.mode {
-            Mode::Live | Mode::Lagging if client.rate.is_some() => self.visit_rated(id, sink),
+            Mode::Live | Mode::Lagging if client.rate().is_some() => self.visit_rated(id, sink),
             Mode::Live => self.visit_live(id, sink),
             Mode::Lagging => self.catch_up(id, usize::MAX, sink),
             Mode::Closing(_) => self.write_out(id, sink),
@@ -94,9 +97,11 @@ impl Hub {
             Some(first) if !self.log.holds(first.start) => {
                 let written_to = first.start;
                 self.lag_told(id, written_to);
+                self.note_late();
                 self.catch_up(id, usize::MAX, sink);
             }
-            _ => {
+            had => {
+                let had_data = had.is_some();
                 self.write_live(id, sink);
                 let is_due = |client: &mut Client| {
                     client.has_due && client.blocked_since.is_none() && client.ranges.is_empty()
@@ -110,6 +115,9 @@ impl Hub {
                 if self.client(id).is_some_and(may_ask) {
                     self.ask_unsynced(id);
                 }
+                if self.overrun && had_data {
+                    self.join_rounds(id);
+                }
             }
         }
     }
@@ -119,7 +127,7 @@ impl Hub {
     fn visit_rated(&mut self, id: ClientId, sink: &mut impl Sink) {
         let now = sink.now().mono;
         let Some(client) = self.clients[id.index()].as_mut() else { return };
-        let Some(rate) = client.rate.as_deref_mut() else { return };
+        let Some(rate) = client.rate_mut() else { return };
         let credit = rate.credit(now);
         let next = rate.next(now);
         let is_armed = rate.wake > now;
@@ -139,7 +147,7 @@ impl Hub {
         }
         let Some(client) = self.client(id) else { return };
         let waits = client.mode == Mode::Lagging && !is_armed;
-        if let Some(rate) = client.rate.as_deref_mut().filter(|_| waits) {
+        if let Some(rate) = client.rate_mut().filter(|_| waits) {
             rate.wake = next;
             self.timers.push(next, id, None);
         }
@@ -218,7 +226,7 @@ impl Hub {
         self.stats.writes_blocked += u64::from(taken < given);
         let client = self.client(id)?;
         client.written_bytes += taken as u64;
-        if let Some(rate) = client.rate.as_deref_mut() {
+        if let Some(rate) = client.rate_mut() {
             rate.spend(taken);
         }
         if taken > 0 {
@@ -235,8 +243,8 @@ impl Hub {
         let Some(client) = self.clients[id.index()].as_mut() else { return };
         release(&mut client.out);
         if ranges > 0 {
-            self.stats.publish_to_written.observe(now.wall.since(client.given.ts_publish).0);
-            self.stats.event_to_written.observe(now.wall.since(client.given.ts_event).0);
+            self.stats.publish_to_written.observe(now.wall.since(client.oldest.ts_publish).0);
+            self.stats.event_to_written.observe(now.wall.since(client.oldest.ts_event).0);
         }
         client.ranges.drain(..ranges);
         if client.ranges.is_empty() {
@@ -290,8 +298,8 @@ impl Hub {
     pub(super) fn lag_told(&mut self, id: ClientId, written_to: u64) {
         self.lag(id, written_to);
         let Some(client) = self.client(id) else { return };
-        if client.mode == Mode::Lagging && client.lagging_since.is_none() {
-            client.lagging_since = Some(client.last_sent);
+        if client.mode == Mode::Lagging && client.lagging_since().is_none() {
+            client.rare().lagging_since = Some(client.last_sent);
             self.notify(id, &Notice::new(NoticeCode::Lagging));
         }
     }

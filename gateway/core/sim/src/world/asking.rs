@@ -10,6 +10,10 @@ use crate::oracle::{Key, Oracle, View};
 impl World {
     /// Hands a request to the hub, and what the hub asks of the engine to the engine.
     pub(super) fn request(&mut self, id: ClientId, text: String) {
+        if let Some(client) = self.clients.find(id) {
+            client.unwritten += 1;
+            client.unwritten_most = client.unwritten_most.max(client.unwritten);
+        }
         self.hub.handle_message(id, &mut text.into_bytes(), self.now());
         self.drain_hub();
     }

@@ -12,6 +12,9 @@ use crate::oracle::{Key, View};
 /// Stands among the codes that a client may be closed with when its socket took nothing for too long: no code at all.
 pub(super) const STALLED: u16 = 0;
 
+/// About what an answer takes.
+const ANSWER_BYTES: usize = 250;
+
 impl World {
     /// Per channel the counts add up and are those that are found by counting anew, and nobody was told of more losses than were counted.
     pub(super) fn check_counts(&self) -> Result<(), String> {
@@ -43,7 +46,10 @@ impl World {
         let Some(client) = self.clients.find(id) else { return Ok(()) };
         let Some(code) = client.oracle.closed else { return Ok(()) };
         let (ext, connection) = (client.oracle.ext, client.connection_id);
-        let (was_refused, stalled) = (client.was_refused, client.closings.contains(&STALLED));
+        // A request is answered once per symbol; half of the room may be taken by data.
+        let answered_most = client.unwritten_most as usize * self.scenario.symbols.max(4) * ANSWER_BYTES;
+        let was_refused = client.was_refused || answered_most > self.limits.control_bytes_max / 2;
+        let stalled = client.closings.contains(&STALLED);
         if client.closings.contains(&code) {
             return Ok(());
         }

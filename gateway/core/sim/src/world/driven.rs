@@ -162,6 +162,7 @@ impl World {
             ring_bytes: 65_536,
             ring_bytes_total: 65_536,
             ranges_max: rng.among(&[2, 6, 256]),
+            overrun_clients: 2,
             write_bytes_max: rng.among(&[4_096, 32_768]),
             bulky_bytes: rng.among(&[1_000, 100_000]),
             deep_asks_max: 1,
@@ -354,6 +355,9 @@ impl World {
     fn sweep_once(&mut self, visits: usize) -> usize {
         let sockets = &mut Sockets { now: self.now(), clients: &mut self.clients };
         let visited = self.hub.sweep(visits, sockets);
+        if visited == 0 {
+            self.hub.handle_calm();
+        }
         self.drain_hub();
         visited
     }
