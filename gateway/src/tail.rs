@@ -53,7 +53,7 @@ pub struct Args {
     /// At most one update in so many milliseconds
     #[arg(long, value_name = "MS")]
     interval_ms: Option<u32>,
-    /// End after so many lines of data
+    /// End after so many entries
     #[arg(long, value_name = "N")]
     count: Option<u64>,
     /// Print messages as they come

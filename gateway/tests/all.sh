@@ -5,8 +5,9 @@
 # the fuzzer that are kept.
 # Without it, also: documentation, the release build, ten thousand simulated worlds, the bugs planted to be found in them, the core
 # under a fuzzer for a minute per target, the Autobahn cases against the framing, the README's own commands, real third-party clients,
-# the page in a browser, dashboards and rules against a real Prometheus, the files of deploy with an image built from them, a load run, and a small bench. What a step needs
-# it installs itself (target/test-env, apt-get for a browser, an interpreter or a tool); a step that cannot run fails. Ends with the
+# the page in a browser, dashboards and rules against a real Prometheus, the files of deploy with an image built from them, load runs and
+# their report in a browser, and a small bench. What a step needs it installs itself (target/test-env, apt-get for a browser, an
+# interpreter or a tool); a step that cannot run fails. Ends with the
 # number of steps passed and failed.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use feed_sim::{Server, ServerHandle, SimulatorConfig, SourceConfig};
 use serde_json::{Value, json};
 use support::client::Client;
-use support::gateway::{Gateway, settings_of};
+use support::gateway::{Gateway, let_hurry, settings_of};
 use support::socket::{Incoming, PING, PONG, Socket};
 
 /// How long a rate is measured.
@@ -24,6 +24,7 @@ fn start(rate: f64) -> (ServerHandle, Gateway) {
     let feed = Server::start(free, &SourceConfig::Simulator(simulator)).expect("as the protocol says");
     let mut config = settings_of(feed.local_addr());
     config.shards.count = 1;
+    let_hurry(&mut config);
     let gateway = Gateway::start_ready(config);
     (feed, gateway)
 }

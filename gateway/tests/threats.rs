@@ -135,6 +135,9 @@ fn trickle(stream: &mut TcpStream, octets: impl Iterator<Item = u8>) -> bool {
 /// Threats before the upgrade.
 fn http_threats(address: SocketAddr) -> Cases {
     use Got::{End, Status};
+    let huge = "x".repeat(300 << 10);
+    // What the gateway has not read is answered by a reset, which may overtake its word.
+    let too_big = |got: Got| if got == End { Status(431) } else { got };
     let many = (0..80).map(|n| format!("X-{n}: evil\r\n")).collect::<String>();
     let whole = |further: &str| http(address, &upgrade(GET_V2, further));
     let first = |first: &str| http(address, &upgrade(first, ""));
@@ -151,8 +154,8 @@ fn http_threats(address: SocketAddr) -> Cases {
         ("slowloris", slow, End),
         ("half a request", http(address, b"GET /v2 HTTP/1.1\r\nHost: evil"), End),
         ("many headers", whole(&many), Status(431)),
-        ("a huge header", whole(&format!("X-Evil: {}\r\n", "x".repeat(300 << 10))), Status(431)),
-        ("a huge target", first(&format!("GET /v2?{} HTTP/1.1", "x".repeat(300 << 10))), Status(431)),
+        ("a huge header", too_big(whole(&format!("X-Evil: {huge}\r\n"))), Status(431)),
+        ("a huge target", too_big(first(&format!("GET /v2?{huge} HTTP/1.1"))), Status(431)),
         ("another method", first("POST /v2 HTTP/1.1"), Status(405)),
         ("an unknown method", first("EVIL /v2 HTTP/1.1"), Status(405)),
         ("an old version", first("GET /v2 HTTP/1.0"), Status(505)),

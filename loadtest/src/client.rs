@@ -6,32 +6,30 @@
 pub(crate) mod leaving;
 pub(crate) mod link;
 mod pace;
+mod parting;
 
 use crate::frame;
 use crate::plan::{Group, Plan, Profile};
 use crate::run::Progress;
 use crate::time::{self, Micros};
 use crate::verify::{Desk, Verifier};
-use crate::violation::{Kind, Violation, quote};
 use link::{Dial, Incoming, Link, LinkError, READ_BYTES};
 use mio::event::Event;
 use mio::{Interest, Registry, Token};
 use pace::Pace;
+use parting::Lost;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How long connecting and the handshake may take together.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-/// How long a client stays away that lost its connection against its will.
-const RETURN_AFTER: Duration = Duration::from_secs(1);
 /// Receive buffer of a client that does not read at times: it should be felt by the server, not by its kernel.
 const NARROW_BYTES: usize = 4_096;
 /// Longest time between two looks at the clock for silence and overdue answers.
 const TICK_MAX: Duration = Duration::from_secs(1);
 /// The golden ratio's fraction: multiples of it are spread evenly.
 const SPREAD: f64 = 0.618_033_988_749_895;
-const CLOSE_SLOW_CONSUMER: u16 = 4008;
 
 /// What a client needs of its thread.
 pub(crate) struct Env<'a> {
@@ -68,12 +66,6 @@ enum Stage {
     Closing,
     /// It will not come back.
     Gone,
-}
-
-/// How a connection ended that we did not end.
-struct Lost {
-    code: Option<u16>,
-    reason: String,
 }
 
 /// One client.
@@ -317,10 +309,12 @@ impl Client {
             return;
         }
         let (Some(link), Some(verifier)) = (&mut self.link, &mut self.verifier) else { return };
-        let (now, desk) = (time::now(), &mut *env.desk);
-        let mut lost = None;
+        let desk = &mut *env.desk;
+        // The receipt is when the read returned, for everything that it brought.
+        let (mut received_at, mut lost) = (None, None);
         let mut pongs: Vec<Vec<u8>> = Vec::new();
         let came = link.read(env.buffer, allowed, |incoming| {
+            let now = *received_at.get_or_insert_with(time::now);
             match incoming {
                 Incoming::Text(text) => verifier.handle_text(text, now, desk),
                 Incoming::Binary(payload) => verifier.handle_binary(payload, now, &mut desk.tally),
@@ -414,99 +408,4 @@ impl Client {
             self.send(&request, env);
         }
     }
-
-    /// Drops the connection and means to be back at a moment.
-    fn come_back(&mut self, env: &mut Env<'_>, at: Instant) {
-        env.progress.reconnects.fetch_add(1, Ordering::Relaxed);
-        if let Some(link) = &self.link {
-            link.reset_at_end();
-        }
-        self.hang_up(env);
-        self.stage = Stage::Waiting;
-        self.meant_at = Some(at);
-    }
-
-    /// The connection is gone, for whatever reason.
-    fn hang_up(&mut self, env: &mut Env<'_>) {
-        let was_alive =
-            matches!(self.stage, Stage::Open | Stage::CatchingUp | Stage::Ending | Stage::Closing);
-        if was_alive {
-            env.progress.alive.fetch_sub(1, Ordering::Relaxed);
-        }
-        if let Some(mut link) = self.link.take() {
-            // It is dropped with the registration, whether it can be withdrawn or not.
-            let _ = env.registry.deregister(&mut link.stream);
-        }
-        if let Some(verifier) = &mut self.verifier {
-            verifier.disconnect();
-        }
-        self.pace = Pace::Free;
-        (self.may_read, self.is_read_closed, self.has_begun) = (false, false, false);
-        (self.deadline, self.tick_at, self.action_at, self.read_at) = (None, None, None, None);
-    }
-
-    /// The link failed: the connection was not made, or is lost.
-    fn fail(&mut self, error: &LinkError, env: &mut Env<'_>) {
-        if matches!(self.stage, Stage::Dialing | Stage::Upgrading) {
-            env.progress.failed.fetch_add(1, Ordering::Relaxed);
-            push_violation(self.number, env, Kind::ConnectFailed, "a connection", error.to_string());
-            self.settle(env);
-            self.hang_up(env);
-            return self.stay_away(self.was_open, env);
-        }
-        self.lose(Lost { code: None, reason: error.to_string() }, env);
-    }
-
-    /// The server ended the connection.
-    fn lose(&mut self, lost: Lost, env: &mut Env<'_>) {
-        if self.stage != Stage::Closing {
-            *env.desk.tally.closes.entry((lost.code, lost.reason.clone())).or_default() += 1;
-            let is_own_fault =
-                self.profile.may_lag() && matches!(lost.code, None | Some(CLOSE_SLOW_CONSUMER));
-            if is_own_fault {
-                env.progress.closed_slow.fetch_add(1, Ordering::Relaxed);
-            } else {
-                env.progress.lost.fetch_add(1, Ordering::Relaxed);
-                let code = lost.code.map_or_else(|| "no code".to_owned(), |code| format!("code {code}"));
-                let got = format!("{code}, reason {:?}", lost.reason);
-                push_violation(self.number, env, Kind::Closed, "an open connection", got);
-            }
-        }
-        let comes_back = self.stage == Stage::Open && self.profile != Profile::Fast;
-        self.settle(env);
-        self.hang_up(env);
-        self.stay_away(comes_back, env);
-    }
-
-    /// Comes back after a while, or not at all.
-    fn stay_away(&mut self, comes_back: bool, env: &Env<'_>) {
-        if comes_back && !env.is_leaving {
-            self.stage = Stage::Waiting;
-            self.meant_at = Some(env.now + RETURN_AFTER);
-        } else {
-            self.stage = Stage::Gone;
-        }
-    }
-}
-
-impl Lost {
-    fn from_payload(payload: &[u8]) -> Self {
-        match payload {
-            [high, low, reason @ ..] => {
-                Self { code: Some(u16::from_be_bytes([*high, *low])), reason: quote(reason) }
-            }
-            _ => Self { code: None, reason: "close frame without code".to_owned() },
-        }
-    }
-}
-
-fn push_violation(client: u32, env: &mut Env<'_>, kind: Kind, expected: &str, got: String) {
-    env.desk.tally.violations.push(kind, || Violation {
-        kind: kind.name(),
-        client: Some(client),
-        symbol: String::new(),
-        expected: expected.to_owned(),
-        got,
-        at_us: time::now(),
-    });
 }

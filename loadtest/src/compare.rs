@@ -63,6 +63,10 @@ pub(crate) fn run(args: &CompareArgs) -> Result<u8, String> {
     let (table, worst) = compare(&before, &after);
     println!("{:<20}{:>16}{:>16}{:>10}", "", name(&args.before), name(&args.after), "change");
     print!("{table}");
+    let machine = |report: &Value| report.pointer("/machine/processor").cloned();
+    if machine(&before) != machine(&after) {
+        println!("warning: these runs are of different machines");
+    }
     for (report, path) in [(&before, &args.before), (&after, &args.after)] {
         if report.pointer("/cpu/saturated") == Some(&Value::Bool(true)) {
             println!("warning: in {} the generator may have been the limit", path.display());

@@ -13,11 +13,33 @@ pub(crate) fn of_process() -> Duration {
     read("/proc/self/stat")
 }
 
-/// User and system time of the calling thread; zero where there is no `/proc`.
-pub(crate) fn of_thread() -> Duration {
-    let schedstat = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
-    let exact = schedstat.and_then(|text| text.split_ascii_whitespace().next()?.parse().ok());
-    exact.map_or_else(|| read("/proc/thread-self/stat"), Duration::from_nanos)
+/// What the calling thread has had of the processor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ThreadTime {
+    /// It ran.
+    pub(crate) ran: Duration,
+    /// It was ready to run, and another ran.
+    pub(crate) waited: Duration,
+}
+
+impl ThreadTime {
+    /// What passed since an earlier moment.
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        Self { ran: self.ran.saturating_sub(before.ran), waited: self.waited.saturating_sub(before.waited) }
+    }
+}
+
+/// Of the calling thread; without the kernel's schedstat in hundredths of a second and without waiting.
+pub(crate) fn of_thread() -> ThreadTime {
+    let schedstat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    parse_schedstat(&schedstat)
+        .unwrap_or_else(|| ThreadTime { ran: read("/proc/thread-self/stat"), waited: Duration::ZERO })
+}
+
+/// Nanoseconds of running and of waiting, then a count.
+fn parse_schedstat(text: &str) -> Option<ThreadTime> {
+    let mut fields = text.split_ascii_whitespace().map(|field| field.parse().map(Duration::from_nanos));
+    Some(ThreadTime { ran: fields.next()?.ok()?, waited: fields.next()?.ok()? })
 }
 
 fn read(path: &str) -> Duration {
@@ -42,5 +64,8 @@ mod tests {
         let stat = "7 (a (b) c) R 1 7 7 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 1 0 100 0 0";
         assert_eq!(parse(stat), Some(Duration::from_secs(3)));
         assert_eq!(parse("7 (a"), None);
+        let time = ThreadTime { ran: Duration::from_nanos(1_500), waited: Duration::from_nanos(70) };
+        assert_eq!(parse_schedstat("1500 70 3\n"), Some(time));
+        assert_eq!(parse_schedstat(""), None);
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::client::leaving::leaving_limit;
 use crate::client::{Client, Env};
-use crate::cpu;
+use crate::cpu::{self, ThreadTime};
 use crate::plan::{Plan, Storm};
 use crate::run::{Phase, Progress, Signals};
 use crate::tally::{Beat, Tally};
@@ -67,7 +67,7 @@ pub(crate) struct Hall<'a> {
     /// Storms that are still to come.
     storms: Vec<(Instant, Storm)>,
     /// When the window opened, with the CPU time until then.
-    opened: Option<(Instant, Duration)>,
+    opened: Option<(Instant, ThreadTime)>,
 }
 
 impl<'a> Hall<'a> {
@@ -140,7 +140,7 @@ impl<'a> Hall<'a> {
         }
         self.desk.tally.slow_frames = self.desk.scanner.slow_frames;
         // The last beat may have no one to hear it.
-        let _ = self.beats.send((self.thread, self.desk.tally.beat(Instant::now(), cpu::of_thread())));
+        let _ = self.beats.send((self.thread, self.desk.tally.beat(Instant::now(), cpu::of_thread().ran)));
         Ok(self.desk.tally)
     }
 
@@ -255,7 +255,7 @@ impl<'a> Hall<'a> {
             let tally = &mut self.desk.tally;
             tally.close_window();
             tally.elapsed = at.elapsed();
-            tally.cpu = cpu::of_thread().saturating_sub(cpu_before);
+            tally.cpu = cpu::of_thread().since(&cpu_before);
         }
         self.storms.clear();
         (0..self.clients.len()).for_each(|at| self.with(at, Client::leave));
@@ -276,7 +276,7 @@ impl<'a> Hall<'a> {
         if self.now >= self.beat_at {
             self.beat_at = self.now + BEAT_EVERY;
             // A supervisor that is gone needs no beat.
-            let _ = self.beats.send((self.thread, self.desk.tally.beat(self.now, cpu::of_thread())));
+            let _ = self.beats.send((self.thread, self.desk.tally.beat(self.now, cpu::of_thread().ran)));
         }
     }
 }

@@ -16,6 +16,8 @@ const READY_LIMIT: Duration = Duration::from_secs(30);
 const END_LIMIT: Duration = Duration::from_secs(2);
 /// Time between a change of the rate and the window.
 const WARM_UP: Duration = Duration::from_secs(1);
+/// What the gateway need not limit: every address that clients of ours may come from.
+const LOOPBACK: &str = "127.0.0.0/8,::1";
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The two.
@@ -50,6 +52,7 @@ impl OwnServers {
             Command::new(beside("gateway")?)
                 .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-level", "error"])
                 .args(["--feed", &format!("tcp://{address}")])
+                .env("GATEWAY_INBOUND_EXEMPT", LOOPBACK)
                 .envs(&own.environment)
                 .stdin(Stdio::null()),
         );

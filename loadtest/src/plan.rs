@@ -467,6 +467,16 @@ mod tests {
     }
 
     #[test]
+    fn many_clients_connect_from_several_addresses() {
+        assert_eq!(plan("--clients 20000").unwrap().source_of(7), None, "the system's choice");
+        let plan = plan("--clients 50000").unwrap();
+        let sources: std::collections::BTreeSet<_> =
+            (0..50_000).map(|client| plan.source_of(client)).collect();
+        assert_eq!(sources.len(), 3);
+        assert!(sources.iter().all(|source| source.is_some_and(|address| address.is_loopback())));
+    }
+
+    #[test]
     fn bad_settings_are_refused_with_the_reason() {
         refused("--url http://127.0.0.1/v2", "ws://");
         refused("--depth 11", "possible values: 10, 25, 100, 500, 1000");

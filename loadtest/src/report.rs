@@ -4,6 +4,7 @@
 //! Never measures. Filled by [`crate::run`], printed by `main`.
 
 pub(crate) mod html;
+mod machine;
 mod measured;
 mod plot;
 mod text;
@@ -17,6 +18,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
+use machine::Machine;
 pub(crate) use measured::Measured;
 
 /// Nothing was wrong.
@@ -42,6 +44,7 @@ pub(crate) struct Report {
     pub(crate) clean: bool,
     pub(crate) exit_code: u8,
     pub(crate) settings: SettingsShown,
+    pub(crate) machine: Machine,
     pub(crate) clients: Clients,
     pub(crate) ramp_s: f64,
     pub(crate) duration_s: f64,
@@ -153,6 +156,8 @@ pub(crate) struct Cpu {
     /// Of one core, within the window.
     pub(crate) process_percent: f64,
     pub(crate) busiest_thread_percent: f64,
+    /// Of the window, how long a thread was ready to run and another ran; the most of any.
+    pub(crate) waiting_percent: f64,
     pub(crate) messages_per_cpu_s: Option<f64>,
     /// The generator, not the gateway, may be the limit.
     pub(crate) saturated: bool,

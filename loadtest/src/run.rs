@@ -4,6 +4,7 @@
 //! Settings come from [`crate::plan`]; the merged tally and the timeline go to [`crate::report`].
 
 mod display;
+mod files;
 mod live;
 pub(crate) mod timeline;
 
@@ -153,6 +154,7 @@ pub(crate) fn run_settings(
         Symbols::First(_) => listing::symbols(&settings.target, address).map_err(unlisted)?,
     };
     let plan = Plan::new(settings, symbols).map_err(RunError::Plan)?;
+    files::check(plan.clients).map_err(RunError::Plan)?;
     let mut display = Display::new(is_quiet, is_plain, &plan);
     let admin = watch_gateway(&plan)?;
     let start = Instant::now();

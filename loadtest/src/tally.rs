@@ -4,6 +4,7 @@
 //! arguments. Filled by [`crate::verify`] and [`crate::client`], sent on every second as a [`Beat`], merged and shown by
 //! [`crate::report`].
 
+use crate::cpu::ThreadTime;
 use crate::scan::Channel;
 use crate::time::Micros;
 use crate::violation::Violations;
@@ -107,8 +108,8 @@ pub(crate) struct Tally {
     pub(crate) notices: BTreeMap<String, u64>,
     /// Subscriptions that went on after a reconnect, and those that got a snapshot instead.
     pub(crate) resumed: [u64; 2],
-    /// CPU time of the thread within the window.
-    pub(crate) cpu: Duration,
+    /// Processor time of the thread within the window.
+    pub(crate) cpu: ThreadTime,
     /// Length of the window as this thread saw it.
     pub(crate) elapsed: Duration,
 }
@@ -142,7 +143,7 @@ impl Tally {
             slow_frames: 0,
             notices: BTreeMap::new(),
             resumed: [0; 2],
-            cpu: Duration::ZERO,
+            cpu: ThreadTime::default(),
             elapsed: Duration::ZERO,
         }
     }
@@ -245,7 +246,8 @@ impl Tally {
         merge_counts(&mut self.notices, other.notices);
         self.slow_frames += other.slow_frames;
         self.resumed.iter_mut().zip(other.resumed).for_each(|(own, other)| *own += other);
-        self.cpu += other.cpu;
+        self.cpu.ran += other.cpu.ran;
+        self.cpu.waited += other.cpu.waited;
         self.elapsed = self.elapsed.max(other.elapsed);
     }
 }

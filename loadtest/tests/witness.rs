@@ -82,8 +82,10 @@ fn every_depth_of_a_good_server_is_clean() {
 
 #[test]
 fn many_clients_symbols_and_threads_are_clean() {
-    let report =
-        check_clean(Bug::None, "--clients 20 --symbols 3 --symbols-per-client 2 --threads 2 --ramp 2000");
+    let report = check_clean(
+        Bug::None,
+        "--clients 20 --symbols 3 --symbols-per-client 2 --threads 2 --ramp 2000 --sources 7",
+    );
     assert_eq!(report["settings"]["symbols"], serde_json::json!(["BTC/USD", "ETH/USD", "SOL/USD"]));
     assert_eq!((&report["clients"]["connected"], &report["clients"]["lost"]), (&20.into(), &0.into()));
 }

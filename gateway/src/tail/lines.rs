@@ -97,7 +97,7 @@ impl Reader {
         Self { depth, levels, books: BTreeMap::new() }
     }
 
-    /// The lines of a message; none for heartbeats and acknowledgements.
+    /// An entry for each element of a message, of a line or several; none for heartbeats and acknowledgements.
     pub(super) fn lines(&mut self, text: &str) -> Result<Vec<String>, serde_json::Error> {
         let message: Message<'_> = serde_json::from_str(text)?;
         let (Some(channel), Some(data)) = (&message.channel, message.data) else { return Ok(Vec::new()) };
@@ -137,8 +137,9 @@ impl Reader {
             (false, Some(merged)) if merged > 1 => format!("{changed}, merged from {merged}"),
             (false, _) => changed,
         };
-        lines.push(format!("{head} {}  {what}  seq {}", book.best(), element.seq.unwrap_or(0)));
-        lines.extend(book.ladder(self.levels));
+        let line = format!("{head} {}  {what}  seq {}", book.best(), element.seq.unwrap_or(0));
+        // One entry, however many lines it takes.
+        lines.push(std::iter::once(line).chain(book.ladder(self.levels)).collect::<Vec<_>>().join("\n"));
     }
 }
 
@@ -265,8 +266,9 @@ mod tests {
 
     fn check(levels: usize, messages: &[&str], expected: &[&str]) {
         let mut reader = Reader::new(2, levels);
-        let lines: Vec<String> = messages.iter().flat_map(|text| reader.lines(text).unwrap()).collect();
-        assert_eq!(lines.iter().map(|line| line.trim_end()).collect::<Vec<_>>(), expected);
+        let entries: Vec<String> = messages.iter().flat_map(|text| reader.lines(text).unwrap()).collect();
+        let lines = entries.iter().flat_map(|entry| entry.lines()).map(str::trim_end);
+        assert_eq!(lines.collect::<Vec<_>>(), expected);
     }
 
     const SNAPSHOT: &str = r#"{"channel":"book","type":"snapshot","data":[{"symbol":"BTC/USD","bids":[{"price":9.5,"qty":1.00},{"price":9.4,"qty":2.00}],"asks":[{"price":10.0,"qty":3.00},{"price":10.5,"qty":4.00}],"checksum":1,"timestamp":"2026-02-03T04:05:06.789012Z","seq":7,"epoch":1}]}"#;

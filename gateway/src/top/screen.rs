@@ -18,6 +18,9 @@ use super::show::{CLIENT_HEAD, client_cells, rows};
 
 /// Intervals that plots remember.
 const HISTORY_MAX: usize = 300;
+/// Columns that plots should have, and the least and the most that figures have.
+const PLOTS_WIDTH: u16 = 44;
+const FIGURES_WIDTH: (u16, u16) = (48, 88);
 const DIM: Style = Style::new().fg(Color::DarkGray);
 
 /// The screen, until it is dropped.
@@ -97,7 +100,8 @@ fn draw(frame: &mut Frame<'_>, address: &str, figures: &Result<Figures, String>,
         Ok(figures) => figures,
         Err(reason) => return frame.render_widget(Line::styled(reason.clone(), Color::Yellow), body),
     };
-    let [left, right] = Layout::horizontal([Constraint::Length(66), Constraint::Min(10)]).areas(body);
+    let width = body.width.saturating_sub(PLOTS_WIDTH).clamp(FIGURES_WIDTH.0, FIGURES_WIDTH.1);
+    let [left, right] = Layout::horizontal([Constraint::Length(width), Constraint::Min(0)]).areas(body);
     draw_figures(frame, left, figures);
     let plots = Layout::vertical([Constraint::Fill(1); 3]).split(right);
     draw_plot(frame, plots[0], "delivered per second", &history.written, Color::Blue);

@@ -32,7 +32,7 @@ pub(super) fn line(figures: &Figures) -> String {
 pub(super) fn everything(figures: &Figures) -> String {
     let mut text = String::new();
     for (name, value) in rows(figures) {
-        let _ = writeln!(text, "{name:<14}{value}");
+        let _ = writeln!(text, "{name:<20}{value}");
     }
     text.push('\n');
     if figures.clients.is_empty() {
@@ -88,8 +88,8 @@ pub(super) fn rows(figures: &Figures) -> Vec<(String, String)> {
         (
             "",
             format!(
-                "{:.1} came, {:.1} went per second; {} subscriptions",
-                figures.opened, figures.ended, figures.subscriptions
+                "{} subscriptions; {:.1}/s came, {:.1}/s went",
+                figures.subscriptions, figures.opened, figures.ended
             ),
         ),
         (

@@ -46,6 +46,8 @@ pub struct Sleeper {
     pub socket: Socket,
     pub view: View,
     pub channel: String,
+    /// What the gateway held for it when it stopped.
+    pub held_bytes: u64,
     pub start: Start,
 }
 
@@ -120,11 +122,11 @@ impl Scene {
         while view.subscribed.len() < 2 || view.snapshots < snapshots {
             view.apply(socket.frame().text());
         }
-        let path = format!("/clients/{}", view.connection);
-        // The kernel may take some more bytes at any time, but not the rest of so large a frame.
-        while get(self.gateway.admin, &path).json()["held_bytes"].as_u64() < Some(REST_BYTES_MIN) {
+        // The kernel may take some more bytes at any time, but hardly the rest of so large a frame.
+        while self.held_bytes(&view) < REST_BYTES_MIN {
             self.make_noise();
         }
+        let held_bytes = self.held_bytes(&view);
         let ack = view.subscribed.values().find(|result| result["symbol"] == SYMBOL);
         let start = Start {
             ack: ack.expect("it is subscribed")["seq"].as_u64().expect("it opted in"),
@@ -137,8 +139,20 @@ impl Scene {
             socket,
             view,
             channel: params["channel"].as_str().expect("as the protocol says").to_owned(),
+            held_bytes,
             start,
         }
+    }
+
+    /// What the gateway holds for a client.
+    fn held_bytes(&self, view: &View) -> u64 {
+        let path = format!("/clients/{}", view.connection);
+        get(self.gateway.admin, &path).json()["held_bytes"].as_u64().expect("it is connected")
+    }
+
+    /// Whether a client has missed everything so far: a kernel short of memory packs what it holds, and may then take a frame after all.
+    pub fn is_asleep(&self, sleeper: &Sleeper) -> bool {
+        self.held_bytes(&sleeper.view) == sleeper.held_bytes
     }
 
     /// So many events that the client misses.
@@ -149,7 +163,7 @@ impl Scene {
 
     /// Reads on, then sees one more event; everything about the symbol that was received.
     pub fn wake(&mut self, sleeper: Sleeper, messages: usize) -> Vec<String> {
-        let Sleeper { socket, mut view, channel, start } = sleeper;
+        let Sleeper { socket, mut view, channel, start, .. } = sleeper;
         view.kept = Some(Vec::new());
         let mut client = Client::over(socket);
         client.view = view;

@@ -230,6 +230,7 @@ fn push_settings(page: &mut String, report: &Report) {
         }],
         vec!["reconnects".to_owned(), report.clients.reconnects.to_string()],
         vec!["books compared with another client's".to_owned(), report.books_compared.to_string()],
+        vec!["machine of the generator".to_owned(), escaped(&report.machine.line())],
         vec!["version".to_owned(), report.version.to_owned()],
     ];
     for storm in &settings.storms {

@@ -4,7 +4,7 @@
 
 use super::{
     Clients, Close, Cpu, EXIT_BREACHED, EXIT_CLEAN, EXIT_UNUSABLE, EXIT_VIOLATED, GatewayShown, GroupShown,
-    Latency, Report, SettingsShown, TimelineShown, Violations, curve, ratio,
+    Latency, Machine, Report, SettingsShown, TimelineShown, Violations, curve, ratio,
 };
 use crate::conserve::{Comparison, Conservation};
 use crate::plan::{Admin, Plan};
@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 
 /// Share of a thread's time from which on the generator may be what limits the result.
 const CPU_SHARE_MAX: f64 = 0.9;
+/// Share of its time that a thread may wait for a processor before that is part of the latency.
+const WAITING_SHARE_MAX: f64 = 0.1;
 
 /// The raw results of a run.
 pub(crate) struct Measured {
@@ -35,6 +37,7 @@ pub(crate) struct Measured {
     window: Duration,
     cpu: Duration,
     busiest_share: f64,
+    waiting_share: f64,
     plan: Option<Plan>,
 }
 
@@ -55,14 +58,16 @@ impl Measured {
             window,
             cpu,
             busiest_share: 0.0,
+            waiting_share: 0.0,
             plan: None,
         }
     }
 
     /// Takes in what a thread has counted.
     pub(crate) fn add_thread(&mut self, mut tally: Tally) {
-        let share = ratio(tally.cpu.as_secs_f64(), tally.elapsed.as_secs_f64());
-        self.busiest_share = self.busiest_share.max(share);
+        let share = |time: Duration| ratio(time.as_secs_f64(), tally.elapsed.as_secs_f64());
+        self.busiest_share = self.busiest_share.max(share(tally.cpu.ran));
+        self.waiting_share = self.waiting_share.max(share(tally.cpu.waited));
         for (at, (digest, client)) in std::mem::take(&mut tally.books) {
             let (symbol, seq) = (at.symbol.clone(), at.seq);
             if let Some(other) = self.tally.note_book(at, digest, client) {
@@ -101,6 +106,12 @@ impl Measured {
                 100.0 * self.busiest_share
             ));
         }
+        if self.waiting_share > WAITING_SHARE_MAX {
+            self.warnings.push(format!(
+                "the generator waited {:.0} % of the time for a processor that something else used: that is in the latencies",
+                100.0 * self.waiting_share
+            ));
+        }
         if self.tally.window.updates == 0 {
             self.warnings
                 .push("no update arrived within the window: nothing but the start was verified".to_owned());
@@ -130,6 +141,7 @@ impl Measured {
             clean: self.tally.violations.total() == 0,
             exit_code: EXIT_CLEAN,
             settings: SettingsShown::of(&plan),
+            machine: Machine::here(),
             ramp_s: self.ramp.as_secs_f64(),
             duration_s: self.window.as_secs_f64(),
             messages: counts.messages,
@@ -209,6 +221,7 @@ impl Measured {
             process_s,
             process_percent: 100.0 * ratio(process_s, self.window.as_secs_f64()),
             busiest_thread_percent: 100.0 * self.busiest_share,
+            waiting_percent: 100.0 * self.waiting_share,
             messages_per_cpu_s: per_cpu_s,
             saturated: self.busiest_share > CPU_SHARE_MAX,
         }

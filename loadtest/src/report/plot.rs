@@ -258,6 +258,7 @@ where
     area.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(area)
         .margin(8)
+        .margin_right(24)
         .x_label_area_size(34)
         .y_label_area_size(58)
         .build_cartesian_2d(0.0..x_max, y_range)?;

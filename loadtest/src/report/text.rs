@@ -34,6 +34,7 @@ impl Report {
             writeln!(f, "scenario    {title}")?;
         }
         writeln!(f, "server      {}", settings.url)?;
+        writeln!(f, "machine     {}", self.machine.line())?;
         writeln!(
             f,
             "clients     {} of {} connected, {} failed, {} lost, {} closed as slow, {} reconnects; {} symbols",
@@ -65,7 +66,7 @@ impl Report {
             for group in &self.groups {
                 writeln!(
                     f,
-                    "  {:<10}{} x {}, {}",
+                    "  {:<14}{} x {}, {}",
                     group.name,
                     group.clients,
                     group.what(),

@@ -94,6 +94,13 @@ impl Sub {
         !self.paused && self.terms.interval_ms == 0
     }
 
+    /// When the interval after this one begins. Intervals count from the start of the clock and not of the subscription, so all that have
+    /// the same one are due together and share what is merged.
+    pub(crate) fn next_due(&self, now: Nanos) -> Nanos {
+        let interval = self.terms.interval().0.max(1);
+        Nanos((now.0 / interval + 1) * interval)
+    }
+
     /// Whether it may be sent something now.
     pub(crate) fn is_due(&self, now: Nanos) -> bool {
         let paused = self.paused && !planted::is(Bug::PauseIgnored);

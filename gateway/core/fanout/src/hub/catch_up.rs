@@ -168,10 +168,7 @@ impl Hub {
             (sub.cursor, sub.cursor_seq, sub.cursor_epoch) = (mark.ordinal, mark.seq, mark.epoch);
             sub.told_stale &= !mark.told_fresh;
             if sub.terms.interval_ms > 0 && sub.due <= now {
-                let interval = sub.terms.interval();
-                // The next one counts from when this one was due, so that the rate is exact; unless it is long past.
-                let next = sub.due + interval;
-                sub.due = if next > now { next } else { now + interval };
+                sub.due = sub.next_due(now);
                 self.timers.push(sub.due, id, Some(sub.stream));
             }
         }

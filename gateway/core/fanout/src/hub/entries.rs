@@ -209,7 +209,9 @@ impl Hub {
             self.go_on_from(id, sub, point, ordinal);
         }
         self.add_subscriber(id, sub, join.stream);
-        self.arm(id, sub, now.mono);
+        let next = self.client(id).map_or(now.mono, |client| client.subs[sub as usize].next_due(now.mono));
+        // What was missed is sent at once.
+        self.arm(id, sub, if found.is_some() { now.mono } else { next });
         self.tell_fresh_behind(id, sub);
         if has_snapshot {
             self.give_snapshot(id, sub, batch.frame(join.snapshot), at, batch.ts_publish);

@@ -53,8 +53,8 @@ impl Hub {
             client.has_due = true;
             self.make_dirty(id);
         } else {
-            // Nothing came: look again after an interval. Whoever is late by then is late by at most that.
-            sub.due = now + sub.terms.interval();
+            // Nothing came.
+            sub.due = sub.next_due(now);
             let due = sub.due;
             self.timers.push(due, id, Some(key));
         }
