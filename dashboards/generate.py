@@ -20,6 +20,7 @@ FEED = "When the feed is in trouble"
 SLOW = "When clients are slow"
 FULL = "When the machine is full"
 METRICS = "Metrics"
+WHO = "Who is let in"
 
 
 def pick(metric, *matchers):
@@ -113,6 +114,16 @@ def overview():
              query(rate("gateway_connections_closed_total", by="code") + " > 0", "closed: {{code}}"),
              query(rate("gateway_connections_broken_total"), "broken")], section=SLOW)),
          (8, graph("Requests", "Messages from clients, by what became of them.", "reqps", [query(rate("gateway_requests_total", by="result"), "{{result}}")]))],
+        row("Who is let in"),
+        [8,
+         (8, graph("Credentials", "Tokens and API keys that were accepted, and what was refused, by the reason.", "ops", [
+             query(rate("gateway_auth_accepted_total", by="kind"), "accepted: {{kind}}"),
+             query(rate("gateway_auth_refusals_total", by="reason") + " > 0", "refused: {{reason}}")], section=WHO)),
+         (8, graph("Not granted", "Subscriptions refused by what the grant does not cover, and those that ended when a grant shrank.", "ops", [
+             query(rate("gateway_entitlement_refusals_total", by="what"), "{{what}}"),
+             query(rate("gateway_subscriptions_revoked_total"), "revoked")], section=WHO)),
+         (4, graph("Keys and revocations", "What is in force at this moment.", "short", [query(total("gateway_auth_entries", by="kind"), "{{kind}}")], section=WHO)),
+         (4, graph("Files read again", "Keys, API keys and revocations. A file that cannot be used changes nothing.", "ops", [query(rate("gateway_auth_reloads_total", by="result"), "{{result}}")], section=WHO))],
         row("Latency"),
         [9,
          (12, heatmap("Latency of $stage", "How many updates took how long. The last two stages count the oldest update of each write.", "gateway_stage_latency_seconds", "s", 'stage="$stage"', section=FULL)),

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use wire::ws::ReadLimits;
 
+use crate::auth::{self, Auth, Guard};
 use crate::clock::Clock;
 use crate::config::{Config, Layout};
 use crate::engine::{self, Engine, EngineHandle, EngineRequest};
@@ -46,6 +47,9 @@ pub enum StartError {
         /// The system's reason.
         error: io::Error,
     },
+    /// The files with keys cannot be used; everything that is wrong, one line each.
+    #[error("{}", .0.join("\n  "))]
+    Keys(Vec<String>),
     /// Certificate or key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -66,6 +70,7 @@ pub struct App {
     state: Arc<PublicState>,
     stopping: Arc<AtomicBool>,
     threads: Threads,
+    keeper: JoinHandle<()>,
     /// Dropping it ends the public listener.
     door: Option<oneshot::Sender<()>>,
     /// Dropping it ends the HTTP runtime.
@@ -80,6 +85,9 @@ impl App {
     /// When an address or a thread is not to be had.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let clock = Clock::default();
+        let (auth, inbox) = Auth::new(&config, clock).map_err(StartError::Keys)?;
+        let guard =
+            Guard::load(&config.admin.token_file).map_err(|problem| StartError::Keys(vec![problem]))?;
         let tls = config.tls.is_on().then(|| Tls::load(&config.tls)).transpose()?.map(Arc::new);
         let public = listen("public.listen", config.public.listen, |socket| tune(socket, &config))?;
         let secure =
@@ -94,14 +102,23 @@ impl App {
         let requests = engine::requests();
         let layout = layout(&config);
         let memory = Arc::new(Budget::new(config.memory.budget_bytes));
-        let shards = build_shards(&config, layout, &memory, &requests.0, clock)?;
+        let shards = build_shards(&config, layout, &memory, &auth, &requests.0, clock)?;
         let (feed_lanes, reader) = feed::build(config.feed.clone(), clock, Arc::clone(&stopping));
         let (handle, engine) =
             engine::build(feed_lanes, shards.lanes, Arc::clone(&reference), clock, requests);
         let threads = start_threads(layout, reader, engine, shards.shards)?;
-        let state = Arc::new(public_state(config, memory, tls, shards.handles, handle, reference, clock));
+        let keeper = auth::spawn(Arc::clone(&auth), inbox, shards.handles.clone())?;
+        let state = Arc::new(public_state(
+            config,
+            Wardens { auth, memory, tls },
+            shards.handles,
+            handle,
+            reference,
+            clock,
+        ));
         let metrics = Arc::new(Metrics::new(Arc::clone(&state), Arc::clone(&stopping)));
-        let (door, front, front_thread) = start_front(public, secure, admin, Arc::clone(&state), metrics)?;
+        let (door, front, front_thread) =
+            start_front(public, secure, admin, Arc::clone(&state), metrics, guard)?;
         Ok(Self {
             public: public_address,
             tls: tls_address,
@@ -109,16 +126,20 @@ impl App {
             state,
             stopping,
             threads,
+            keeper,
             door: Some(door),
             front: Some(front),
             front_thread,
         })
     }
 
-    /// Reads certificate and key again, if there are some.
+    /// Reads the files again that are read while the gateway runs: certificate and key, keys and revocations.
     pub fn reload(&self) {
         if let Some(tls) = &self.state.tls {
             tls.reload();
+        }
+        if !self.state.auth.order(auth::Order::Reload) {
+            tracing::warn!("too many logins wait, keys are not read again now");
         }
     }
 
@@ -178,6 +199,8 @@ impl App {
         self.threads.engine.into_iter().for_each(join);
         drop(self.front.take());
         join(self.front_thread);
+        self.state.auth.stop();
+        join(self.keeper);
     }
 }
 
@@ -261,6 +284,7 @@ fn build_shards(
     config: &Config,
     layout: Layout,
     memory: &Arc<Budget>,
+    auth: &Arc<Auth>,
     engine: &crossbeam_channel::Sender<EngineRequest>,
     clock: Clock,
 ) -> Result<Shards, StartError> {
@@ -283,6 +307,7 @@ fn build_shards(
             message_max: Nanos::from_millis(config.inbound.message_ms),
             version: VERSION,
             busy_poll: config.threads.busy_poll,
+            auth: Arc::clone(auth),
         };
         let (handle, lane, shard) = shard::build(settings, engine.clone(), clock)?;
         shards.handles.push(handle);
@@ -292,10 +317,16 @@ fn build_shards(
     Ok(shards)
 }
 
-fn public_state(
-    config: Config,
+/// Who decides whether there is room and leave for a client.
+struct Wardens {
+    auth: Arc<Auth>,
     memory: Arc<Budget>,
     tls: Option<Arc<Tls>>,
+}
+
+fn public_state(
+    config: Config,
+    Wardens { auth, memory, tls }: Wardens,
     shards: Vec<ShardHandle>,
     engine: EngineHandle,
     reference: Arc<RwLock<Reference>>,
@@ -304,6 +335,7 @@ fn public_state(
     let door = Arc::new(Door::new(config.inbound.door_limits()));
     PublicState {
         config,
+        auth,
         memory,
         tls,
         shards,
@@ -325,6 +357,7 @@ fn start_front(
     admin: net::TcpListener,
     state: Arc<PublicState>,
     metrics: Arc<Metrics>,
+    guard: Option<Guard>,
 ) -> io::Result<(oneshot::Sender<()>, oneshot::Sender<()>, JoinHandle<()>)> {
     let (shut, is_shut) = oneshot::channel::<()>();
     let (stop, stopped) = oneshot::channel::<()>();
@@ -351,7 +384,7 @@ fn start_front(
             biased;
             _ = stopped => {}
             () = memory.watch() => {}
-            () = serve_admin(admin, metrics) => {}
+            () = serve_admin(admin, metrics, guard) => {}
             () = door => {}
         }
     };

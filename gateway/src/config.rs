@@ -2,6 +2,7 @@
 //!
 //! The doc comment of each field is what `docs/settings.md` shows. The types stop at `app.rs`.
 
+mod auth;
 mod delivery;
 mod inbound;
 mod keys;
@@ -20,6 +21,7 @@ use fanout::{Limits, TierBounds};
 use model::Nanos;
 use serde::{Deserialize, Serialize};
 
+pub use auth::AuthConfig;
 pub use delivery::{ChannelConfig, DeliveryConfig};
 pub use inbound::{EchoConfig, InboundConfig};
 pub use load::{ConfigError, Overrides, load, print};
@@ -42,6 +44,8 @@ pub struct Config {
     pub shards: ShardsConfig,
     /// How the work is spread over threads.
     pub threads: ThreadsConfig,
+    /// Who is let in, and as whom.
+    pub auth: AuthConfig,
     /// What clients may ask of the delivery.
     pub delivery: DeliveryConfig,
     /// Other bounds for clients that an operator puts into a tier: `[tiers.NAME]` has the keys of `[delivery]`, and what it does not
@@ -101,11 +105,14 @@ impl Default for PublicConfig {
 pub struct AdminConfig {
     /// Address of the admin listener: metrics and health. Never the public one.
     pub listen: SocketAddr,
+    /// File with the token that requests must carry, at least 16 characters in one line; empty asks for none, which only a loopback
+    /// address may. `/livez` and `/readyz` are answered without it.
+    pub token_file: String,
 }
 
 impl Default for AdminConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9464)) }
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9464)), token_file: String::new() }
     }
 }
 
@@ -388,6 +395,9 @@ impl Config {
             if name == tiers::DEFAULT {
                 problems.push(format!("tiers.{name}: that is the name of [delivery], choose another"));
             }
+            if name == auth::REFUSED {
+                problems.push(format!("tiers.{name}: that means no tier in auth.anonymous, choose another"));
+            }
             problems.extend(tier.problems(&format!("tiers.{name}")));
         }
         problems
@@ -400,6 +410,8 @@ impl Config {
             self.limits.limits().problems().into_iter().map(|problem| format!("limits.{problem}")).collect();
         problems.extend(self.delivery.problems("delivery"));
         problems.extend(self.tier_problems());
+        let is_tier = |name: &str| name == tiers::DEFAULT || self.tiers.contains_key(name);
+        problems.extend(self.auth.problems(is_tier));
         let mut require = |holds: bool, text: &str| {
             if !holds {
                 problems.push(text.to_owned());
@@ -407,6 +419,11 @@ impl Config {
         };
         let same = self.public.listen == self.admin.listen && self.public.listen.port() != 0;
         require(!same, "admin.listen must not be public.listen: metrics are not for clients");
+        let is_guarded = self.admin.listen.ip().is_loopback() || !self.admin.token_file.is_empty();
+        require(
+            is_guarded,
+            "admin.listen is reachable from elsewhere: set admin.token_file, or listen on 127.0.0.1",
+        );
         require(self.public.keepalive_ms >= 1_000, "public.keepalive_ms must be at least 1000");
         require(self.public.user_timeout_ms >= 1_000, "public.user_timeout_ms must be at least 1000");
         require(self.public.send_buffer_bytes >= 4_096, "public.send_buffer_bytes must be at least 4096");

@@ -4,6 +4,7 @@
 //! `gateway/core`. ARCHITECTURE.md shows how one update travels.
 
 pub mod app;
+pub mod auth;
 pub mod busy;
 pub mod clock;
 pub mod config;

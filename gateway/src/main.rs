@@ -1,12 +1,14 @@
 //! The command: arguments, settings, logs, start, wait for a signal, end.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use gateway::app::App;
+use gateway::app::{App, StartError};
+use gateway::auth::{self, Auth, Guard};
+use gateway::clock::Clock;
 use gateway::config::{self, Config, Overrides};
 use gateway::{explain, logs, tail, top};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -58,6 +60,8 @@ enum Command {
     /// Print the settings in force as TOML
     PrintConfig(Settings),
     Explain(Box<explain::Args>),
+    MintToken(Box<auth::command::MintArgs>),
+    CheckToken(auth::command::CheckArgs),
     Top(top::Args),
     Tail(tail::Args),
     /// Print completions for a shell
@@ -87,11 +91,16 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match &cli.command {
         None => cli.settings.load().map(run),
-        Some(Command::CheckConfig(settings)) => settings.load().map(|_| say("the settings are good\n")),
+        Some(Command::CheckConfig(settings)) => settings.load().and_then(check),
         Some(Command::PrintConfig(settings)) => settings.load().map(|config| say(&config::print(&config))),
         Some(Command::Explain(args)) => {
-            config::load(args.config.as_deref(), std::env::vars(), Overrides::new())
-                .map(|config| explain::run(args, &config))
+            load(args.config.as_deref()).map(|config| explain::run(args, &config))
+        }
+        Some(Command::MintToken(args)) => {
+            load(args.config.as_deref()).map(|config| auth::command::mint(args, &config))
+        }
+        Some(Command::CheckToken(args)) => {
+            load(args.config.as_deref()).map(|config| auth::command::check(args, &config))
         }
         Some(Command::Top(args)) => Ok(top::run(args)),
         Some(Command::Tail(args)) => Ok(tail::run(args)),
@@ -104,6 +113,22 @@ fn main() -> ExitCode {
         complain(&error);
         ExitCode::from(EXIT_CONFIG)
     })
+}
+
+/// The settings of a command that has no flags for them.
+fn load(file: Option<&Path>) -> Result<Config, config::ConfigError> {
+    config::load(file, std::env::vars(), Overrides::new())
+}
+
+/// Checks what the settings do not say themselves: the files that they name.
+fn check(config: Config) -> Result<ExitCode, config::ConfigError> {
+    let mut problems = Auth::new(&config, Clock::default()).err().unwrap_or_default();
+    problems.extend(Guard::load(&config.admin.token_file).err());
+    if problems.is_empty() {
+        Ok(say("the settings are good\n"))
+    } else {
+        Err(config::ConfigError::Invalid(problems))
+    }
 }
 
 /// Writes to standard output; a reader that has gone away does not need it.
@@ -160,7 +185,8 @@ fn serve(config: Config) -> ExitCode {
         }
         Err(error) => {
             complain(&error);
-            ExitCode::FAILURE
+            let is_settings = matches!(error, StartError::Keys(_));
+            if is_settings { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -8,9 +8,10 @@ mod table;
 mod threads;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use auth::Refusal;
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricFamily;
@@ -50,6 +51,14 @@ pub struct Counts {
     threads: [ThreadTimes; KINDS.len()],
     opened: u64,
     refusals: [u64; Reason::ALL.len()],
+    /// Credentials accepted: tokens, API keys.
+    auth_accepted: [u64; 2],
+    /// In the order of `Refusal::ALL`.
+    auth_refused: [u64; Refusal::ALL.len()],
+    /// Times that files with keys were read again: whole, and in vain.
+    auth_reloads: [u64; 2],
+    /// Keys that verify, API keys, revocations.
+    auth_sizes: [u64; 3],
     connections_max: u64,
     handshakes: u64,
     stopping: bool,
@@ -62,6 +71,11 @@ pub struct Counts {
 /// Nanoseconds as the unit that is published.
 fn seconds(nanos: u64) -> f64 {
     nanos as f64 / 1e9
+}
+
+/// Counts that several threads make.
+fn loaded<const N: usize>(counts: &[AtomicU64; N]) -> [u64; N] {
+    counts.each_ref().map(|count| count.load(Ordering::Relaxed))
 }
 
 /// Where counts come from.
@@ -149,6 +163,10 @@ impl Metrics {
             stopping: self.stopping.load(Ordering::Relaxed),
             opened: self.public.upgraded.load(Ordering::Relaxed),
             refusals: self.public.refusals.counts(),
+            auth_accepted: loaded(&self.public.auth.stats.accepted),
+            auth_refused: loaded(&self.public.auth.stats.refused),
+            auth_reloads: loaded(&self.public.auth.stats.reloads),
+            auth_sizes: self.public.auth.sizes().map(|size| size as u64),
         })
     }
 

@@ -5,6 +5,7 @@
 //! the engine's lane and a few writes, so that a client waiting for its write gets what arrived meanwhile. Every decision
 //! is the hub's; this file moves bytes.
 
+mod admitted;
 mod counts;
 mod link;
 mod sockets;
@@ -25,6 +26,7 @@ use tokio::sync::oneshot;
 use wire::close::CloseCode;
 use wire::ws::{FrameReader, Message, ReadLimits};
 
+use crate::auth::{Admission, Auth, Verdict};
 use crate::busy::LoopWatch;
 use crate::clock::Clock;
 use crate::engine::EngineRequest;
@@ -32,6 +34,7 @@ use crate::http::Place;
 use crate::lane::{EngineLane, ShardLane, ShardWaker, lane};
 use crate::memory::Budget;
 use crate::upstream::Upstream;
+use admitted::Seats;
 pub use counts::ShardStats;
 use sockets::{ReadOutcome, Sockets, Stop};
 
@@ -72,6 +75,8 @@ pub enum ShardInput {
     Connect(NewConnection),
     /// Somebody wants the counts.
     Stats(oneshot::Sender<Box<ShardStats>>),
+    /// What became of a login.
+    LoggedIn(Box<Verdict>),
     /// An operator asks or orders something of the hub; the answer travels in the closure.
     Operate(Operation),
     /// Close every client with this code, one after the other, then end.
@@ -127,6 +132,8 @@ pub struct NewConnection {
     pub ext: bool,
     /// Number on the wire.
     pub connection_id: u64,
+    /// As whom it was let in.
+    pub admission: Admission,
     /// Its place among the clients.
     pub place: Place,
 }
@@ -171,6 +178,8 @@ pub struct ShardSettings {
     pub version: &'static str,
     /// Whether to ask for readiness again and again instead of sleeping.
     pub busy_poll: bool,
+    /// Who is let in.
+    pub auth: Arc<Auth>,
 }
 
 /// A shard, and what engine and gateway hold of it.
@@ -191,6 +200,7 @@ pub fn build(
     let shard = Shard {
         hub: Hub::new(settings.limits.clone(), settings.tiers.clone(), settings.version),
         sockets: Sockets::new(poll.registry().try_clone()?, clock),
+        seats: Seats::default(),
         poll,
         settings,
         lane: lane_out,
@@ -233,6 +243,7 @@ pub struct Shard {
     settings: ShardSettings,
     hub: Hub,
     sockets: Sockets,
+    seats: Seats,
     lane: EngineLane,
     inputs: Receiver<ShardInput>,
     engine: Sender<EngineRequest>,
@@ -300,6 +311,7 @@ impl Shard {
         if self.clock.mono() >= self.next_tick {
             self.next_tick = self.clock.mono() + Nanos(u64::try_from(TICK.as_nanos()).unwrap_or(0));
             self.sockets.handle_tick();
+            self.review_when_due();
             self.hub.handle_timeout(self.clock.now());
             self.close_overdue();
             self.drain_outputs();
@@ -407,6 +419,7 @@ impl Shard {
             match input {
                 ShardInput::Connect(connection) => self.connect(connection),
                 // A receiver that is gone does not need its answer.
+                ShardInput::LoggedIn(verdict) => self.handle_verdict(*verdict),
                 ShardInput::Stats(reply) => drop(reply.send(Box::new(self.stats()))),
                 ShardInput::Operate(Operation(operate)) => {
                     let now = self.clock.now();
@@ -457,8 +470,9 @@ impl Shard {
     }
 
     fn connect(&mut self, connection: NewConnection) {
-        let NewConnection { stream, tls, leftover, ext, connection_id, place } = connection;
+        let NewConnection { stream, tls, leftover, ext, connection_id, place, admission } = connection;
         let id = self.hub.handle_connect(connection_id, ext, self.clock.now());
+        self.admit(id, admission);
         let reader = FrameReader::new(self.settings.read_limits);
         if let Err(error) = self.sockets.insert(id, stream, tls, reader, leftover, place) {
             tracing::warn!(%error, "a socket cannot be watched");
@@ -527,6 +541,7 @@ impl Shard {
     }
 
     fn drain_outputs(&mut self) {
+        self.pass_logins_on();
         if let Some(request) = self.unsent.take() {
             self.ask(request);
         }
@@ -554,6 +569,7 @@ impl Shard {
             // Relaxed: a count for choosing a shard and for the limit, nothing hangs on its order.
             self.connections.fetch_sub(1, Ordering::Relaxed);
         }
+        self.seats.put(id, None);
         self.hub.handle_disconnect(id);
     }
 

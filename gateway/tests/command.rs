@@ -43,7 +43,16 @@ fn help_names_every_flag_and_command() {
     let (code, help, _) = run(&["--help"]);
     assert_eq!(code, 0);
     let flags = ["--config", "--listen", "--admin-listen", "--feed", "--shards", "--log-level", "--version"];
-    let commands = ["check-config", "print-config", "explain", "top", "tail", "completions"];
+    let commands = [
+        "check-config",
+        "print-config",
+        "explain",
+        "top",
+        "tail",
+        "mint-token",
+        "check-token",
+        "completions",
+    ];
     for word in flags.into_iter().chain(commands) {
         assert!(help.contains(word), "{word} is missing:\n{help}");
     }

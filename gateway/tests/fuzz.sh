@@ -15,7 +15,7 @@ target=${CARGO_TARGET_DIR:-$PWD/target}
 env=$target/test-env/fuzz
 cargo_fuzz_version=0.13.2
 # The core's own targets, the deepest first: it is the slowest.
-targets=(hub_operations feed_line frame_reader client_request)
+targets=(hub_operations feed_line frame_reader client_request token)
 at_a_time=2
 # An input that takes longer hangs; the slowest that are kept take a twentieth of a second.
 input_s=60

@@ -102,6 +102,7 @@ start_load() {
 start_prometheus() {
   mkdir -p "$run/rules"
   cp "$root/dashboards/rules/gateway.yml" "$run/rules/"
+  cp "$root/deploy/compose/admin-token" "$run/admin-token"
   sed -e "s/gateway:9464/$admin/" -e 's/_interval: 5s/_interval: 1s/' "$root/deploy/compose/prometheus.yml" >"$run/prometheus.yml"
   grep -q "$admin" "$run/prometheus.yml" || fail "deploy/compose/prometheus.yml does not scrape gateway:9464"
   promtool check config "$run/prometheus.yml" || fail "promtool check config"

@@ -68,7 +68,7 @@ fn is_plain_json(data: &[u8]) -> bool {
 
 fn check_request(request: &Request) {
     let channel = match &request.method {
-        Method::Ping => None,
+        Method::Ping | Method::Login(_) => None,
         Method::Subscribe(params) | Method::Unsubscribe(params) => {
             assert!(params.symbols.len() <= request::SYMBOLS_MAX);
             Some(params.channel)

@@ -9,6 +9,7 @@ pub mod client_request;
 pub mod feed_line;
 pub mod frame_reader;
 pub mod hub_operations;
+pub mod token;
 
 /// A target: what it is called, and what it does with bytes that somebody made up.
 #[derive(Clone, Copy, Debug)]
@@ -20,9 +21,10 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 5] = [
     Target { name: "hub_operations", run: hub_operations::run },
     Target { name: "frame_reader", run: frame_reader::run },
     Target { name: "client_request", run: client_request::run },
     Target { name: "feed_line", run: feed_line::run },
+    Target { name: "token", run: token::run },
 ];

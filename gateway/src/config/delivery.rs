@@ -1,7 +1,7 @@
 //! What clients may ask of the delivery, by channel.
 
-use fanout::{ChannelBounds, TierBounds};
-use model::{Channel, Policy};
+use fanout::{ChannelBounds, Coverage, TierBounds};
+use model::{Channel, DEPTHS, Policy};
 use serde::{Deserialize, Serialize};
 
 /// What clients may ask of the delivery.
@@ -10,6 +10,16 @@ use serde::{Deserialize, Serialize};
 pub struct DeliveryConfig {
     /// Most bytes per second of one connection; 0 is no limit. A client may ask for less.
     pub bytes_per_s_max: u64,
+    /// Symbols that may be subscribed to: `*`, `BTC/*`, `*/USD` or `BTC/USD`.
+    pub symbols: Vec<String>,
+    /// Channels that may be subscribed to.
+    pub channels: Vec<String>,
+    /// Deepest book that may be subscribed to.
+    pub depth_max: u16,
+    /// Requests per second of one subject, over all of its connections, and as many at once; 0 is no limit.
+    pub requests_per_s: u32,
+    /// Connections of one subject; 0 is no limit.
+    pub connections_per_subject: u32,
     /// Books.
     pub book: ChannelConfig,
     /// Tickers.
@@ -44,6 +54,11 @@ impl Default for DeliveryConfig {
         let channel = |channel: Channel| ChannelConfig::from(&tier.channels[channel as usize]);
         Self {
             bytes_per_s_max: tier.bytes_per_s_max,
+            symbols: vec!["*".into()],
+            channels: Channel::ALL.map(|channel| channel.name().into()).into(),
+            depth_max: DEPTHS[DEPTHS.len() - 1],
+            requests_per_s: 0,
+            connections_per_subject: 0,
             book: channel(Channel::Book),
             ticker: channel(Channel::Ticker),
             trade: channel(Channel::Trade),
@@ -66,7 +81,7 @@ impl From<&ChannelBounds> for ChannelConfig {
 }
 
 impl DeliveryConfig {
-    fn channels(&self) -> [(Channel, &ChannelConfig); 4] {
+    fn by_channel(&self) -> [(Channel, &ChannelConfig); 4] {
         [
             (Channel::Book, &self.book),
             (Channel::Ticker, &self.ticker),
@@ -77,15 +92,30 @@ impl DeliveryConfig {
 
     pub(super) fn problems(&self, section: &str) -> Vec<String> {
         let problems = |(channel, config): (Channel, &ChannelConfig)| config.problems(section, channel);
-        self.channels().into_iter().flat_map(problems).collect()
+        let mut found: Vec<String> = self.by_channel().into_iter().flat_map(problems).collect();
+        found.extend(self.coverage().err().map(|problem| format!("{section}: {problem}")));
+        found
+    }
+
+    /// What may be subscribed to.
+    ///
+    /// # Errors
+    /// The pattern or the channel that is none.
+    fn coverage(&self) -> Result<Coverage, String> {
+        Coverage::new(Some(&self.symbols), Some(&self.channels), Some(self.depth_max))
     }
 
     /// As the delivery knows them, under the name of a tier.
     #[must_use]
     pub fn bounds(&self, name: &str) -> TierBounds {
-        let mut tier =
-            TierBounds { name: name.into(), bytes_per_s_max: self.bytes_per_s_max, ..TierBounds::default() };
-        for (channel, config) in self.channels() {
+        let mut tier = TierBounds {
+            name: name.into(),
+            bytes_per_s_max: self.bytes_per_s_max,
+            // Whoever has not looked at the problems gets nothing rather than everything.
+            coverage: self.coverage().unwrap_or_else(|_| Coverage::nothing()),
+            ..TierBounds::default()
+        };
+        for (channel, config) in self.by_channel() {
             let policy = Policy::from_name(&config.policy).unwrap_or_else(|| Policy::default_of(channel));
             tier.channels[channel as usize] = ChannelBounds {
                 policy,

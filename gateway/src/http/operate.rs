@@ -1,4 +1,4 @@
-//! What operators see of clients and streams, and what they order: `/clients`, `/clients/ID`, `/streams`.
+//! What operators see of clients and streams, and what they order: `/clients`, `/clients/ID`, `/streams`, `/revoke`.
 //!
 //! Asks every shard; no client or symbol ever becomes a metric label, so this is where single ones are looked at.
 
@@ -11,7 +11,9 @@ use model::{Channel, DEPTHS, INTERVALS_MIN, Nanos, Policy, StreamKey};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
+use super::reference::decode;
 use super::{Answer, PublicState, answer, text};
+use crate::auth::{Order, Revoked};
 use crate::shard::{Operated, Operation, ShardHandle, ShardInput};
 
 /// Rows that a list shows when the request does not say.
@@ -38,7 +40,8 @@ pub(super) async fn answer_operator(
         (&Method::POST, ["clients", id, "kick"]) => kick(state, id).await,
         (&Method::POST, ["clients", id, "policy"]) => set_policy(state, id, query).await,
         (&Method::POST, ["clients", id, "tier"]) => set_tier(state, id, query).await,
-        (_, ["clients" | "streams", ..]) => Err((StatusCode::NOT_FOUND, USAGE.into())),
+        (&Method::POST, ["revoke"]) => revoke(state, query).await,
+        (_, ["clients" | "streams" | "revoke", ..]) => Err((StatusCode::NOT_FOUND, USAGE.into())),
         _ => return None,
     };
     Some(match result {
@@ -49,7 +52,7 @@ pub(super) async fn answer_operator(
 
 const USAGE: &str = "GET /clients?by=age|entries|drops&top=N, GET /clients/ID, POST /clients/ID/kick, \
     POST /clients/ID/policy?channel=book&policy=conflate, \
-    POST /clients/ID/tier?name=NAME, GET /streams?top=N";
+    POST /clients/ID/tier?name=NAME, GET /streams?top=N, POST /revoke?subject=NAME or ?token=ID";
 
 type Outcome = Result<Value, (StatusCode, String)>;
 
@@ -119,6 +122,7 @@ fn show_client(shard: usize, client: &ClientReport, peer: Option<SocketAddr>) ->
         "connected_s": seconds(client.connected_for),
         "ext": client.ext,
         "tier": client.tier,
+        "subject": client.subject,
         "mode": client.mode,
         "lagging_s": seconds(client.lagging_for),
         "lag_age_s": seconds(client.lag_age),
@@ -243,6 +247,29 @@ async fn set_tier(state: &PublicState, id: &str, query: &str) -> Outcome {
         }
     }
     Err(gone(id))
+}
+
+/// Revokes a subject, or a token by its id, until the gateway ends; the list in a file outlives it.
+async fn revoke(state: &PublicState, query: &str) -> Outcome {
+    let named = |key: &str| parameter(query, key).and_then(decode).filter(|name| !name.is_empty());
+    let who = match (named("subject"), named("token")) {
+        (Some(name), None) => Revoked::Subject(name.into()),
+        (None, Some(id)) => Revoked::Token(id.into()),
+        _ => return Err(bad("name either subject=NAME or token=ID")),
+    };
+    let busy = || (StatusCode::SERVICE_UNAVAILABLE, "nobody was revoked in time, try again".to_owned());
+    let (reply, done) = oneshot::channel();
+    if !state.auth.order(Order::Revoke(who.clone(), reply)) {
+        return Err(busy());
+    }
+    let done = tokio::time::timeout(PATIENCE, done).await.ok().and_then(Result::ok).ok_or_else(busy)?;
+    let revocations = done.map_err(|error| (StatusCode::INSUFFICIENT_STORAGE, error.to_string()))?;
+    let (kind, name) = match &who {
+        Revoked::Subject(name) => ("subject", name),
+        Revoked::Token(id) => ("token", id),
+    };
+    tracing::info!(kind, name, "revoked by an operator");
+    Ok(json!({ kind: name, "revocations": revocations }))
 }
 
 async fn streams(state: &PublicState, query: &str) -> Outcome {

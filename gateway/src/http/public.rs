@@ -21,6 +21,7 @@ use super::accept::{Acceptor, Pace, Speakers};
 use super::door::{Door, Place};
 use super::refusal::{Reason, Refusals};
 use super::{Answer, HEAD_BYTES_MAX, Patience, answer, reference, serve_connection, text, upgrade};
+use crate::auth::{Admission, Auth};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::EngineHandle;
@@ -49,6 +50,8 @@ const TURN_AWAY_PATIENCE: Duration = Duration::from_secs(1);
 pub struct PublicState {
     /// Settings in force.
     pub config: Config,
+    /// Who is let in.
+    pub auth: Arc<Auth>,
     /// Whether there is memory for more.
     pub memory: Arc<Budget>,
     /// Where clients go.
@@ -80,6 +83,7 @@ impl PublicState {
         leftover: Vec<u8>,
         ext: bool,
         place: Place,
+        admission: Admission,
     ) -> std::io::Result<()> {
         let stream = stream.into_std()?;
         let shard = self.shards.iter().min_by_key(|shard| shard.connections.load(Ordering::Relaxed));
@@ -87,7 +91,7 @@ impl PublicState {
         // Relaxed: ids need only be different.
         let connection_id = self.upgraded.fetch_add(1, Ordering::Relaxed) + 1;
         shard.connections.fetch_add(1, Ordering::Relaxed);
-        let connection = NewConnection { stream, tls, leftover, ext, connection_id, place };
+        let connection = NewConnection { stream, tls, leftover, ext, connection_id, place, admission };
         if shard.send(ShardInput::Connect(connection)).is_err() {
             shard.connections.fetch_sub(1, Ordering::Relaxed);
             self.refusals.count(Reason::Full);
@@ -215,7 +219,10 @@ async fn route(request: Request<Incoming>, peer: Peer, state: Arc<PublicState>) 
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
     }
     match path.strip_prefix("/0/public/") {
-        Some(name) => reference::answer_reference(name, request.uri().query().unwrap_or(""), &state).await,
+        Some(name) => {
+            let query = request.uri().query().unwrap_or("");
+            reference::answer_reference(name, query, request.headers(), &state).await
+        }
         None if path == "/" => answer(StatusCode::OK, "text/html; charset=utf-8", PAGE),
         None => {
             text(StatusCode::NOT_FOUND, "try / for the demo page, /v2 for WebSocket, /0/public/AssetPairs\n")

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
-use hyper::StatusCode;
+use hyper::{HeaderMap, StatusCode};
 use model::{Instrument, InstrumentId, Level, Scale};
 use rust_decimal::Decimal;
 use serde_json::{Map, Value, json};
@@ -20,14 +20,19 @@ const DEPTH_MAX: usize = 500;
 const DEPTH_DEFAULT: usize = 100;
 
 /// Answers `/0/public/<name>`; refusals are status 200 with a filled `error`, as the venue has it.
-pub(super) async fn answer_reference(name: &str, query: &str, state: &PublicState) -> Answer {
+pub(super) async fn answer_reference(
+    name: &str,
+    query: &str,
+    headers: &HeaderMap,
+    state: &PublicState,
+) -> Answer {
     let query: BTreeMap<String, String> = parse_query(query);
     let result = match name {
         "Time" => Ok(time(state)),
         "SystemStatus" => Ok(system_status(state)),
         "Assets" => assets(state, query.get("asset")),
         "AssetPairs" => asset_pairs(state, query.get("pair")),
-        "Depth" => depth(state, &query).await,
+        "Depth" => depth(state, &query, headers).await,
         _ => Err("EGeneral:Unknown method"),
     };
     let body = match result {
@@ -46,7 +51,8 @@ fn parse_query(query: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn decode(text: &str) -> Option<String> {
+/// Decodes `%XX` and `+`.
+pub(super) fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -149,7 +155,12 @@ fn asset_pair(one: &Instrument, status: &str) -> Value {
     })
 }
 
-async fn depth(state: &PublicState, query: &BTreeMap<String, String>) -> Result<Value, &'static str> {
+/// The book of a pair, as deep as whoever asks may see it.
+async fn depth(
+    state: &PublicState,
+    query: &BTreeMap<String, String>,
+    headers: &HeaderMap,
+) -> Result<Value, &'static str> {
     let name = query.get("pair").ok_or("EGeneral:Invalid arguments:pair")?;
     let count = match query.get("count") {
         None => DEPTH_DEFAULT,
@@ -160,8 +171,9 @@ async fn depth(state: &PublicState, query: &BTreeMap<String, String>) -> Result<
         let id = find(&reference.table, name).ok_or("EQuery:Unknown asset pair")?;
         (id, reference.table.by_id(id).cloned().ok_or("EQuery:Unknown asset pair")?)
     };
+    let most = state.auth.depth_max(headers, &one.symbol).ok_or("EGeneral:Permission denied")?;
     let (reply, levels) = oneshot::channel();
-    let request = EngineRequest::Depth(id, count.clamp(1, DEPTH_MAX), reply);
+    let request = EngineRequest::Depth(id, count.clamp(1, DEPTH_MAX.min(most.into())), reply);
     state.engine.requests.try_send(request).map_err(|_| "EService:Busy")?;
     let (bids, asks) = levels.await.map_err(|_| "EService:Unavailable")?;
     let seconds = state.clock.wall().0 / 1_000_000_000;

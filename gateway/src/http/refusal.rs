@@ -27,11 +27,13 @@ pub enum Reason {
     Memory,
     /// A TLS handshake failed or took too long.
     Tls,
+    /// It presented nothing, or something that is not accepted.
+    NotAuthenticated,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Full,
         Self::Malformed,
         Self::Origin,
@@ -42,6 +44,7 @@ impl Reason {
         Self::Descriptors,
         Self::Memory,
         Self::Tls,
+        Self::NotAuthenticated,
     ];
 
     /// The metric label.
@@ -58,6 +61,7 @@ impl Reason {
             Self::Descriptors => "descriptors",
             Self::Memory => "memory",
             Self::Tls => "tls",
+            Self::NotAuthenticated => "not_authenticated",
         }
     }
 }

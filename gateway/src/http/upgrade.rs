@@ -3,13 +3,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use auth::Refusal;
 use bytes::Bytes;
 use fastwebsockets::upgrade::UpgradeFut;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
     CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_VERSION, UPGRADE,
+    SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
 };
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, StatusCode, Version};
@@ -21,6 +22,7 @@ use super::door::Place;
 use super::public::{ECHO, Peer};
 use super::refusal::Reason;
 use super::{Answer, PublicState, echo, origin, text};
+use crate::auth::Admission;
 
 /// What an upgraded connection is for.
 enum Purpose {
@@ -29,6 +31,8 @@ enum Purpose {
         /// Whether its address opted in to the superset.
         ext: bool,
         place: Place,
+        /// As whom it was let in.
+        admission: Admission,
     },
     Echo(echo::Place),
 }
@@ -41,7 +45,11 @@ pub(super) fn answer_upgrade(mut request: Request<Incoming>, peer: Peer, state: 
         let reason = if status == StatusCode::FORBIDDEN { Reason::Origin } else { Reason::Malformed };
         return refuse(&state, reason, status, problem);
     }
-    let purpose = match purpose(&request, peer.address, &state) {
+    let admission = match admit(&request, &state) {
+        Ok(admission) => admission,
+        Err(refusal) => return refuse_credential(&state, refusal),
+    };
+    let purpose = match purpose(&request, peer.address, admission, &state) {
         Ok(purpose) => purpose,
         Err(Reason::AddressFull) => {
             let problem = "too many connections of this address";
@@ -82,8 +90,38 @@ fn refuse(state: &PublicState, reason: Reason, status: StatusCode, problem: &'st
     answer
 }
 
+/// As whom a request is let in; the echo is for everybody.
+fn admit(request: &Request<Incoming>, state: &PublicState) -> Result<Admission, Refusal> {
+    if request.uri().path() == ECHO { Ok(Admission::default()) } else { state.auth.admit(request.headers()) }
+}
+
+/// Answers somebody who is not let in, in the words of RFC 6750.
+fn refuse_credential(state: &PublicState, refusal: Refusal) -> Answer {
+    let status = match refusal {
+        Refusal::Connections => StatusCode::TOO_MANY_REQUESTS,
+        _ => StatusCode::UNAUTHORIZED,
+    };
+    let mut answer = refuse(state, Reason::NotAuthenticated, status, refusal.words());
+    if status == StatusCode::UNAUTHORIZED {
+        let challenge = match refusal {
+            Refusal::Missing => "Bearer realm=\"gateway\"".to_owned(),
+            _ => {
+                format!("Bearer realm=\"gateway\", error=\"invalid_token\", error_description=\"{refusal}\"")
+            }
+        };
+        let challenge = HeaderValue::from_str(&challenge).expect("refusals are plain words");
+        answer.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    answer
+}
+
 /// What a request is for, if there is room for that.
-fn purpose(request: &Request<Incoming>, from: IpAddr, state: &PublicState) -> Result<Purpose, Reason> {
+fn purpose(
+    request: &Request<Incoming>,
+    from: IpAddr,
+    admission: Admission,
+    state: &PublicState,
+) -> Result<Purpose, Reason> {
     if request.uri().path() == ECHO {
         let place = echo::Place::take(&state.echoes, state.config.echo.connections_max);
         return place.map(Purpose::Echo).ok_or(Reason::Full);
@@ -92,7 +130,7 @@ fn purpose(request: &Request<Incoming>, from: IpAddr, state: &PublicState) -> Re
         return Err(Reason::Memory);
     }
     let ext = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "ext=1"));
-    state.door.admit(from).map(|place| Purpose::Market { ext, place })
+    state.door.admit(from).map(|place| Purpose::Market { ext, place, admission })
 }
 
 /// What a connection was before hyper took it.
@@ -125,7 +163,7 @@ async fn serve(
     match (purpose, carrier) {
         (Purpose::Echo(place), Carrier::Plain(stream)) => echo::serve(stream, leftover, limits, place).await,
         (Purpose::Echo(place), Carrier::Tls(stream)) => echo::serve(stream, leftover, limits, place).await,
-        (Purpose::Market { ext, place }, carrier) => {
+        (Purpose::Market { ext, place, admission }, carrier) => {
             let (stream, tls) = match carrier {
                 Carrier::Plain(stream) => (stream, None),
                 Carrier::Tls(stream) => {
@@ -133,7 +171,8 @@ async fn serve(
                     (stream, Some(Box::new(tls)))
                 }
             };
-            return state.hand_over(stream, tls, leftover, ext, place).map_err(|error| error.to_string());
+            let handed = state.hand_over(stream, tls, leftover, ext, place, admission);
+            return handed.map_err(|error| error.to_string());
         }
     }
     Ok(())

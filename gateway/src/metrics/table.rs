@@ -1,7 +1,8 @@
 //! The table: every metric of the gateway with its help, its labels, and where its numbers come from. Buckets are those of the
 //! quantity that a histogram counts, in `gateway/core/fanout/src/histogram.rs`.
 
-use fanout::ChannelStats;
+use auth::Refusal;
+use fanout::{ChannelStats, Denied};
 use market::StaleReason;
 use model::{Channel, Policy};
 use wire::close::CloseCode;
@@ -31,6 +32,36 @@ pub const METRICS: &[Metric] = &[
     counter("gateway_connections_refused_total", "Connections and upgrades refused", &["reason"], |c| {
         wholes(Reason::ALL.map(Reason::name).into_iter().zip(c.refusals))
     }),
+    counter("gateway_auth_accepted_total", "Credentials that were accepted", &["kind"], |c| {
+        wholes(["token", "api_key"].into_iter().zip(c.auth_accepted))
+    }),
+    counter(
+        "gateway_auth_refusals_total",
+        "Credentials that were refused, or were missing",
+        &["reason"],
+        |c| wholes(Refusal::ALL.map(Refusal::name).into_iter().zip(c.auth_refused)),
+    ),
+    counter(
+        "gateway_auth_reloads_total",
+        "Times that keys and revocations were read again",
+        &["result"],
+        |c| wholes(["ok", "failed"].into_iter().zip(c.auth_reloads)),
+    ),
+    gauge("gateway_auth_entries", "Keys and revocations in force", &["kind"], |c| {
+        wholes(["key", "api_key", "revocation"].into_iter().zip(c.auth_sizes))
+    }),
+    counter(
+        "gateway_entitlement_refusals_total",
+        "Subscriptions that a grant does not cover, by what is not covered",
+        &["what"],
+        |c| wholes(Denied::NAMES.into_iter().zip(c.shards.hub.denied)),
+    ),
+    counter(
+        "gateway_subscriptions_revoked_total",
+        "Subscriptions that ended because their grant no longer covers them",
+        &[],
+        |c| whole(c.shards.hub.subscriptions_revoked),
+    ),
     counter(
         "gateway_connections_closed_total",
         "Connections closed with a close frame, by its code",
@@ -280,7 +311,7 @@ fn per_thread(counts: &Counts, pick: fn(&ThreadTimes) -> u64) -> Vec<Series<f64>
 }
 
 /// Each limit by the setting that holds it.
-fn limit_refusals(c: &Counts) -> [(&'static str, u64); 20] {
+fn limit_refusals(c: &Counts) -> [(&'static str, u64); 22] {
     let refused = |reason: Reason| c.refusals[reason as usize];
     let closed = |code: CloseCode| {
         let index = CloseCode::ALL.iter().position(|&one| one == code);
@@ -298,6 +329,8 @@ fn limit_refusals(c: &Counts) -> [(&'static str, u64); 20] {
         ("memory", refused(Reason::Memory) + hub.tight_refused),
         ("subscriptions_max", hub.subscriptions_refused),
         ("policies", hub.policies_refused),
+        ("requests_per_subject", hub.requests_over_rate),
+        ("connections_per_subject", c.auth_refused[Refusal::Connections as usize]),
         ("control_bytes_max", hub.floods),
         ("message_bytes_max", c.shards.messages_too_big),
         ("fragments_max", c.shards.fragments_too_many),

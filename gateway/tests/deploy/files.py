@@ -52,6 +52,10 @@ def check_monitoring(compose):
     targets = [one for config in prometheus["scrape_configs"] for group in config["static_configs"] for one in group["targets"]]
     require(targets == ["gateway:9464"], f"Prometheus scrapes {targets}")
     require(prometheus["scrape_configs"][0]["job_name"] == "gateway", "the rules expect the job `gateway`")
+    token = prometheus["scrape_configs"][0]["authorization"]["credentials_file"]
+    asked = services["gateway"]["environment"]["GATEWAY_ADMIN_TOKEN_FILE"]
+    shared = mounted(services["prometheus"], f"/etc/prometheus/{token}")
+    require(shared and shared == mounted(services["gateway"], asked), "Prometheus presents another admin token than the gateway wants")
     source = load("compose/grafana/datasources.yaml")["datasources"][0]
     require(source["type"] == "prometheus" and source["url"] == "http://prometheus:9090", f"Grafana asks {source['url']}")
     require(source["jsonData"]["timeInterval"] == prometheus["global"]["scrape_interval"], "Grafana's interval is that of the scrapes")

@@ -22,6 +22,7 @@ pub mod scene;
 pub mod script;
 pub mod socket;
 pub mod tape;
+pub mod token;
 pub mod truth;
 pub mod tunnel;
 pub mod view;

@@ -79,7 +79,12 @@ impl Socket {
 
     /// The same with octets sent behind the request, before its answer.
     pub fn connect_with(address: SocketAddr, path: &str, octets: &[u8]) -> Self {
-        Self::upgrade(TcpStream::connect(address).expect("the gateway listens"), path, octets)
+        Self::upgrade(TcpStream::connect(address).expect("the gateway listens"), path, "", octets)
+    }
+
+    /// The same with more headers, each with its line end.
+    pub fn connect_saying(address: SocketAddr, path: &str, headers: &str) -> Self {
+        Self::upgrade(TcpStream::connect(address).expect("the gateway listens"), path, headers, b"")
     }
 
     /// The same with a kernel buffer that holds little, so that what is not read stays with the gateway.
@@ -87,19 +92,19 @@ impl Socket {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         socket.set_recv_buffer_size(4_096).unwrap();
         socket.connect(&address.into()).expect("the gateway listens");
-        Self::upgrade(socket.into(), path, b"")
+        Self::upgrade(socket.into(), path, "", b"")
     }
 
     /// The same from another address of this machine: the n-th of 127.0.0.0/24.
     pub fn connect_from(n: u8, address: SocketAddr, path: &str) -> Self {
-        Self::upgrade(dial(n, address), path, b"")
+        Self::upgrade(dial(n, address), path, "", b"")
     }
 
-    fn upgrade(mut stream: TcpStream, path: &str, octets: &[u8]) -> Self {
+    fn upgrade(mut stream: TcpStream, path: &str, headers: &str, octets: &[u8]) -> Self {
         stream.set_nodelay(true).unwrap();
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: gateway\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+             Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n{headers}\r\n"
         );
         stream.write_all(&[request.as_bytes(), octets].concat()).unwrap();
         let mut socket = Self {

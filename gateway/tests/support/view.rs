@@ -141,6 +141,13 @@ impl View {
     fn notice(&mut self, notice: &Value) {
         self.notices.push(notice.clone());
         let code = &notice["code"];
+        if code == "revoked" && notice["channel"].is_string() {
+            let interval = notice["interval"].as_u64().unwrap_or(0);
+            let key = (text_of(&notice["channel"]), text_of(&notice["symbol"]), interval);
+            // Whatever comes of it after this is not acknowledged.
+            assert!(self.subscribed.remove(&key).is_some(), "never subscribed: {notice}");
+            return self.forget(&key);
+        }
         if code != "gap" && code != "resynced" {
             return;
         }

@@ -1,10 +1,13 @@
 //! One client: what it subscribes to and how far it has been sent. Owns no messages but its unsent rest.
 
+use std::sync::Arc;
+
 use model::{Channel, Epoch, Nanos, Sequence, StreamId};
 use wire::close::CloseCode;
 use wire::reply::Terms;
 
 use crate::bucket::Bucket;
+use crate::grant::Grant;
 use crate::limits::Limits;
 use crate::planted::{self, Bug};
 use crate::terms::Rate;
@@ -172,6 +175,10 @@ pub(crate) struct Rare {
     pub(crate) close_by: Option<Nanos>,
     /// Entries dropped for it, for reports.
     pub(crate) dropped: u64,
+    /// What it was granted; none is everything that its tier covers.
+    pub(crate) grant: Option<Arc<Grant>>,
+    /// Somebody looks at its token.
+    pub(crate) logs_in: bool,
 }
 
 impl Client {
@@ -202,6 +209,11 @@ impl Client {
             connected: now,
             connection_id,
         }
+    }
+
+    /// What it was granted; none is everything that its tier covers.
+    pub(crate) fn grant(&self) -> Option<&Arc<Grant>> {
+        self.rare.as_deref()?.grant.as_ref()
     }
 
     /// What it has that most have not, to be changed.

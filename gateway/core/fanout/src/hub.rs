@@ -8,6 +8,7 @@ mod catch_up;
 mod drain;
 mod entries;
 mod gather;
+mod grants;
 mod overrun;
 mod report;
 mod requests;
@@ -30,6 +31,7 @@ use crate::merge::Merger;
 use crate::stats::HubStats;
 use crate::stream::Stream;
 use crate::terms::TierBounds;
+pub use grants::Login;
 pub use report::{ClientReport, StreamReport, SubscriptionReport};
 use timers::Timers;
 
@@ -101,6 +103,8 @@ pub struct Hub {
     /// What the operator allows, by tier; a client begins in the first.
     tiers: Vec<TierBounds>,
     outputs: VecDeque<Output>,
+    /// Tokens that somebody has to look at, at most one of each client.
+    logins: VecDeque<Login>,
     table: InstrumentTable,
     pairs: Vec<Pair>,
     status: FeedStatus,
@@ -164,6 +168,7 @@ impl Hub {
             timers: Timers::default(),
             tiers,
             outputs: VecDeque::new(),
+            logins: VecDeque::new(),
             table: InstrumentTable::default(),
             pairs: Vec::new(),
             status: FeedStatus::Maintenance,
@@ -300,6 +305,10 @@ impl Hub {
         let Limits { stall_max, close_grace, heartbeat, idle_max, .. } = self.limits;
         let Some(client) = self.client(id) else { return };
         let mono = now.mono;
+        if client.grant().is_some_and(|grant| grant.has_ended(mono)) && self.end_expired(id) {
+            return;
+        }
+        let Some(client) = self.client(id) else { return };
         let quiet = mono.since(client.last_sent);
         match client.mode {
             Mode::Closing(_) | Mode::Closed => {

@@ -19,6 +19,7 @@
 mod batch;
 mod bucket;
 mod client;
+mod grant;
 mod histogram;
 mod hub;
 mod limits;
@@ -34,8 +35,9 @@ mod terms;
 pub use batch::{Batch, ChangeSpan, Entry, EntryData, FrameSpan, Item, Join, Row};
 pub use bucket::{Allowance, Bucket};
 pub use client::ClientId;
+pub use grant::{Coverage, Denied, Grant, GrantEnd, RequestRate};
 pub use histogram::{Histogram, LagAge, LagEntries, Latency, LatencyHistogram, Quantity, WriteMessages};
-pub use hub::{ClientReport, Hub, Now, Output, Sink, StreamReport, SubscriptionReport, Written};
+pub use hub::{ClientReport, Hub, Login, Now, Output, Sink, StreamReport, SubscriptionReport, Written};
 pub use limits::Limits;
 pub use stats::{ChannelStats, HubStats, Standing};
 pub use terms::{ChannelBounds, TierBounds};

@@ -8,6 +8,7 @@ use wire::close::CloseCode;
 use wire::reply::NoticeCode;
 use wire::request::{Malformed, RequestErrorKind};
 
+use crate::grant::Denied;
 use crate::histogram::{Histogram, LagAge, LagEntries, LatencyHistogram, WriteMessages};
 
 /// Deliveries of one channel: entries times subscribers.
@@ -93,6 +94,12 @@ pub struct HubStats {
     pub tight_refused: u64,
     /// Policies refused because the operator does not allow them.
     pub policies_refused: u64,
+    /// Subscriptions refused because the grant does not cover them, by [`Denied::NAMES`].
+    pub denied: [u64; Denied::NAMES.len()],
+    /// Subscriptions that ended because the grant no longer covers them.
+    pub subscriptions_revoked: u64,
+    /// Requests refused because their subject asks too often.
+    pub requests_over_rate: u64,
     /// Connections closed because their answers were not read.
     pub floods: u64,
     /// Connections closed because they sent too many messages.
@@ -154,6 +161,7 @@ impl HubStats {
         add_all(&mut self.closes, &other.closes);
         add_all(&mut self.notices, &other.notices);
         add_all(&mut self.resumed, &other.resumed);
+        add_all(&mut self.denied, &other.denied);
         add_all(&mut self.request_limits, &other.request_limits);
         for (mine, theirs) in self.sums().into_iter().zip(other.clone().sums()) {
             *mine += *theirs;
@@ -166,7 +174,7 @@ impl HubStats {
     }
 
     /// The single numbers, of which those of all shards are added up.
-    const fn sums(&mut self) -> [&mut u64; 27] {
+    const fn sums(&mut self) -> [&mut u64; 29] {
         [
             &mut self.clients,
             &mut self.lagging,
@@ -179,6 +187,8 @@ impl HubStats {
             &mut self.requests_refused,
             &mut self.subscriptions_refused,
             &mut self.policies_refused,
+            &mut self.subscriptions_revoked,
+            &mut self.requests_over_rate,
             &mut self.tight_refused,
             &mut self.floods,
             &mut self.message_floods,
@@ -253,7 +263,8 @@ mod tests {
     fn shards_add_up_in_every_number() {
         let mut one = HubStats { tiers: vec![1, 2], ..HubStats::default() };
         one.sums().into_iter().enumerate().for_each(|(index, sum)| *sum = index as u64 + 1);
-        (one.closes, one.notices, one.resumed, one.request_limits) = ([3; _], [4; _], [5; _], [6; _]);
+        (one.closes, one.notices, one.resumed, one.denied) = ([3; _], [4; _], [5; _], [6; _]);
+        one.request_limits = [6; _];
         one.channels[1].pending = 7;
         one.channels[2].subscriptions = [8; _];
         one.lag_entries.observe(9);
@@ -261,10 +272,10 @@ mod tests {
         sum.add(&one);
         assert_eq!(sum, one, "nothing is left out");
         sum.add(&one);
-        assert_eq!((sum.clients, sum.conservation_breaches), (2, 54));
+        assert_eq!((sum.clients, sum.conservation_breaches), (2, 58));
         assert_eq!((sum.closes[0], sum.notices[0], sum.resumed[1], sum.tiers[1]), (6, 8, 10, 4));
         assert_eq!((sum.channels[1].pending, sum.channels[2].subscriptions[0]), (14, 16));
-        assert_eq!(sum.lag_entries.count(), 2);
+        assert_eq!((sum.lag_entries.count(), sum.denied[2]), (2, 12));
     }
 
     #[test]

@@ -4,6 +4,8 @@ use model::{Channel, Nanos, Policy};
 use wire::reply::Terms;
 use wire::request::Delivery;
 
+use crate::grant::Coverage;
+
 /// What the operator allows on one channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelBounds {
@@ -45,6 +47,8 @@ pub struct TierBounds {
     pub channels: Vec<ChannelBounds>,
     /// Most bytes per second of a connection; 0 is no limit. A client may ask for less.
     pub bytes_per_s_max: u64,
+    /// What its clients may have.
+    pub coverage: Coverage,
 }
 
 impl Default for TierBounds {
@@ -53,6 +57,7 @@ impl Default for TierBounds {
             name: "default".into(),
             channels: Channel::ALL.into_iter().map(ChannelBounds::open).collect(),
             bytes_per_s_max: 0,
+            coverage: Coverage::default(),
         }
     }
 }

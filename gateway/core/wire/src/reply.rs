@@ -293,6 +293,32 @@ pub fn paused_all(subscriptions: usize, paused: bool, stamp: Stamp, out: &mut Ve
     write_stamp(stamp, out);
 }
 
+/// A login that was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoggedIn<'a> {
+    /// Who it is.
+    pub subject: &'a str,
+    /// Name of its tier.
+    pub tier: &'a str,
+    /// Until when (wall time); none is until somebody takes it back.
+    pub expires: Option<Nanos>,
+}
+
+/// Appends the acknowledgement of a login.
+pub fn logged_in(login: &LoggedIn<'_>, stamp: Stamp, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#"{"method":"login","result":{"subject":"#);
+    write_string(login.subject, out);
+    text_key("tier", login.tier, out);
+    if let Some(expires) = login.expires {
+        write_key("expires", out);
+        out.push(b'"');
+        write_time_micros(expires, out);
+        out.push(b'"');
+    }
+    out.extend_from_slice(br#"},"success":true"#);
+    write_stamp(stamp, out);
+}
+
 /// Appends the acknowledgement that a subscription has ended; `symbol` as in [`Subscribed`].
 pub fn unsubscribed(stream: StreamKey, symbol: &str, stamp: Stamp, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"method":"unsubscribe","result":{"#);

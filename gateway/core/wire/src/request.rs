@@ -7,6 +7,7 @@
 
 mod delivery;
 mod json;
+mod token;
 
 use std::fmt;
 
@@ -19,6 +20,7 @@ use crate::reply::{Refusal, cut};
 
 pub use delivery::{Delivery, Resume};
 pub use json::{DEPTH_MAX, DIGITS_MAX, KEYS_MAX};
+pub use token::Token;
 
 /// Symbols of one request, whatever [`RequestLimits`] say.
 pub const SYMBOLS_MAX: usize = 1_000;
@@ -76,6 +78,8 @@ pub enum Method {
     Resume(Target),
     /// Answer with a pong.
     Ping,
+    /// Present a token: the grant of the connection is its grant from now on.
+    Login(Token),
 }
 
 /// Which subscriptions a request is about.
@@ -109,6 +113,7 @@ impl Method {
             Self::Pause(_) => "pause",
             Self::Resume(_) => "resume",
             Self::Ping => "ping",
+            Self::Login(_) => "login",
         }
     }
 }
@@ -306,7 +311,7 @@ pub fn decode(payload: &mut [u8]) -> Result<Request, RequestError> {
 
 /// Decodes one message. The payload is scrambled: log it before, if at all.
 ///
-/// Keys that are not known are ignored, since clients of Kraken send some (`token`), and `null` counts as not sent.
+/// Keys that are not known are ignored, since clients of Kraken send some (`token` beside `channel`), and `null` counts as not sent.
 ///
 /// # Errors
 /// When the message is not JSON, breaks a limit, or is not a request; the error displays as the answer.
@@ -362,6 +367,7 @@ fn decode_into(
         "configure" => Method::Configure(decode_configure(params()?)?),
         "pause" => Method::Pause(decode_target(optional()?)?),
         "resume" => Method::Resume(decode_target(optional()?)?),
+        "login" => Method::Login(token::decode_token(params()?)?),
         _ => return Err(RequestErrorKind::UnknownMethod),
     };
     Ok(Request { method, req_id: req_id? })

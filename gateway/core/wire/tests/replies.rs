@@ -4,7 +4,9 @@ mod support;
 
 use model::{Channel, Epoch, FeedStatus, InstrumentId, Nanos, Policy, Sequence, StreamKey, Trigger};
 use support::golden;
-use wire::reply::{self, Failure, Notice, NoticeCode, Refusal, Stamp, Subscribed, SubscribedExt, Terms};
+use wire::reply::{
+    self, Failure, LoggedIn, Notice, NoticeCode, Refusal, Stamp, Subscribed, SubscribedExt, Terms,
+};
 use wire::request::{self, ReqId};
 
 /// 2026-02-03T04:05:06.789012345Z, answered 55 microseconds later.
@@ -69,6 +71,15 @@ fn new_terms_are_acknowledged_with_what_is_in_force() {
     let trade = StreamKey::Trade(BTC);
     check("ack-configure-disconnect", |out| reply::configured(trade, "BTC/USD", &STRICT, STAMP, out));
     check("ack-configure-connection", |out| reply::configured_connection(64_000, with_id(5), out));
+}
+
+#[test]
+fn a_login_is_acknowledged_with_who_it_is_and_until_when() {
+    let until = Nanos(1_770_095_106_000_000_000);
+    let login = LoggedIn { subject: "alice", tier: "gold", expires: Some(until) };
+    check("ack-login", |out| reply::logged_in(&login, with_id(9), out));
+    let robot = LoggedIn { subject: "a \"robot\"", tier: "default", expires: None };
+    check("ack-login-forever", |out| reply::logged_in(&robot, STAMP, out));
 }
 
 #[test]

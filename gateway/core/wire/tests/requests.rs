@@ -24,6 +24,10 @@ fn check(sent: &str) -> String {
                 }
                 Method::Pause(target) | Method::Resume(target) => describe_target(target, &mut text),
                 Method::Ping => {}
+                Method::Login(token) => {
+                    write(&mut text, "token", Some(token.reveal()));
+                    assert_eq!(format!("{token:?}"), "Token", "it is not shown");
+                }
             }
             write(&mut text, "id", req_id);
         }
@@ -269,7 +273,7 @@ fn what_is_not_a_request_is_told_what_is_wrong() {
         ("{}", "Method(s) not found"),
         (r#"{"req_id":4}"#, "Method(s) not found id=4"),
         (r#"{"method":1,"req_id":4}"#, "Malformed request: method must be a string id=4"),
-        (r#"{"method":"login","req_id":4}"#, "Method(s) not found method=login id=4"),
+        (r#"{"method":"auth","req_id":4}"#, "Method(s) not found method=auth id=4"),
         (r#"{"event":"subscribe","pair":["XBT/USD"]}"#, "Method(s) not found"),
         (
             r#"{"method":"ping","req_id":"4"}"#,
@@ -500,6 +504,23 @@ proptest! {
             }
         }
         agrees_with_serde_json(&bytes);
+    }
+}
+
+#[test]
+fn a_login_has_a_token() {
+    let cases = [
+        (r#"{"method":"login","params":{"token":"a.b.c"},"req_id":5}"#, "login token=a.b.c id=5"),
+        (r#"{"method":"login","params":{"token":""}}"#, "login token="),
+        (r#"{"method":"login"}"#, "Malformed request: params is missing method=login"),
+        (r#"{"method":"login","params":{}}"#, "Malformed request: params.token is missing method=login"),
+        (
+            r#"{"method":"login","params":{"token":["a"]}}"#,
+            "Malformed request: token must be a string method=login",
+        ),
+    ];
+    for (sent, expected) in cases {
+        assert_eq!(check(sent), expected);
     }
 }
 

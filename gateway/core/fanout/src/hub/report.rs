@@ -21,6 +21,8 @@ pub struct ClientReport {
     pub connected_for: Nanos,
     /// Name of its tier.
     pub tier: Box<str>,
+    /// Who it is; empty when it presented nothing.
+    pub subject: Box<str>,
     /// `live`, `lagging`, `closing`.
     pub mode: &'static str,
     /// Since when it lags, or zero; as an age.
@@ -94,6 +96,7 @@ impl Hub {
             ext: client.ext,
             connected_for: now.mono.since(client.connected),
             tier: self.tiers[usize::from(client.tier)].name.clone(),
+            subject: client.grant().map_or_else(Box::default, |grant| grant.subject.clone()),
             mode: match client.mode {
                 Mode::Live => "live",
                 Mode::Lagging => "lagging",

@@ -1,4 +1,4 @@
-//! What clients ask: subscribe, unsubscribe, ping. Every answer is queued before what it announces.
+//! What clients ask: subscribe, unsubscribe, ping; logins are in `grants.rs`. Every answer is queued before what it announces.
 
 use model::{InstrumentId, Nanos, StreamId, StreamKey};
 use wire::close::CloseCode;
@@ -12,14 +12,19 @@ use crate::planted::{self, Bug};
 use crate::stream::{Stream, SubRef, Waiter};
 
 /// What a request is answered with, whatever comes of it.
-#[derive(Clone, Copy)]
-struct Asked {
-    method: &'static str,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) method: &'static str,
     req_id: Option<ReqId>,
     now: Now,
 }
 
 impl Asked {
+    /// The stamp of an answer that took a while.
+    pub(super) const fn answered_at(&self, now: Now) -> Stamp {
+        Stamp { time_in: self.now.wall, time_out: now.wall, req_id: self.req_id }
+    }
+
     const fn stamp(&self) -> Stamp {
         Stamp { time_in: self.now.wall, time_out: self.now.wall, req_id: self.req_id }
     }
@@ -94,6 +99,9 @@ impl Hub {
             }
         };
         let asked = Asked { method: request.method.name(), req_id: request.req_id, now };
+        if !self.may_ask(id, now) {
+            return self.refuse(id, asked, &Refusal::Rate.to_string(), None);
+        }
         match request.method {
             Method::Ping => self.answer(id, |out| reply::pong(asked.stamp(), out)),
             Method::Subscribe(params) => {
@@ -115,11 +123,12 @@ impl Hub {
             Method::Configure(configure) => self.configure(id, &configure, asked),
             Method::Pause(target) => self.pause(id, &target, true, asked),
             Method::Resume(target) => self.pause(id, &target, false, asked),
+            Method::Login(token) => self.login(id, token, asked),
         }
     }
 
     /// A client that uses the superset is told what only it can understand.
-    fn opt_in(&mut self, id: ClientId) {
+    pub(super) fn opt_in(&mut self, id: ClientId) {
         if let Some(client) = self.client(id) {
             client.ext = true;
         }
@@ -208,7 +217,7 @@ impl Hub {
         }
     }
 
-    fn refuse(&mut self, id: ClientId, asked: Asked, text: &str, symbol: Option<&str>) {
+    pub(super) fn refuse(&mut self, id: ClientId, asked: Asked, text: &str, symbol: Option<&str>) {
         self.refusals += 1;
         let failure = Failure { text, method: Some(asked.method), symbol };
         self.answer(id, |out| reply::error(&failure, asked.stamp(), out));
@@ -233,6 +242,8 @@ impl Hub {
             self.stats.tight_refused += 1;
             return Err("Memory is short here, try again later".to_owned());
         }
+        self.entitle(id, key)?;
+        let Some(client) = self.client(id) else { return Ok(()) };
         if client.subs.len() >= subscriptions_max {
             self.stats.subscriptions_refused += 1;
             return Err(format!("Subscription limit of {subscriptions_max} per connection reached"));
@@ -274,12 +285,7 @@ impl Hub {
         let position = client.subs.iter().position(|sub| is_same_subscription(sub.stream.into(), key));
         let Some(position) = position else { return Err(Refusal::NotFound.to_string()) };
         let sub = client.subs[position];
-        let waiting = &self.stream(sub.stream).waiting;
-        let mine = waiting.iter().find(|waiter| waiter.reader == SubRef { client: id, sub: position as u32 });
-        if let Some(first) = mine.and_then(|waiter| waiter.asked) {
-            let stamp = Stamp { time_in: first.time_in, time_out: asked.now.wall, req_id: first.req_id };
-            self.acknowledge_before_end(id, &sub, stamp);
-        }
+        self.acknowledge_before_end(id, position, asked.now);
         // What was fanned out to it comes before the acknowledgement, nothing after it.
         self.hand_over_ranges(id);
         self.discard_pending(id, position);
@@ -290,7 +296,12 @@ impl Hub {
     }
 
     /// A subscription that ends before the engine answered is acknowledged all the same: each request has its answer.
-    fn acknowledge_before_end(&mut self, id: ClientId, sub: &Sub, stamp: Stamp) {
+    pub(super) fn acknowledge_before_end(&mut self, id: ClientId, position: usize, now: Now) {
+        let Some(sub) = self.client(id).map(|client| client.subs[position]) else { return };
+        let waiting = &self.stream(sub.stream).waiting;
+        let mine = waiting.iter().find(|waiter| waiter.reader == SubRef { client: id, sub: position as u32 });
+        let Some(first) = mine.and_then(|waiter| waiter.asked) else { return };
+        let stamp = Stamp { time_in: first.time_in, time_out: now.wall, req_id: first.req_id };
         let symbol = self.symbol(sub.stream.into()).to_owned();
         let made = reply::Subscribed {
             stream: sub.stream.into(),
@@ -322,7 +333,7 @@ impl Hub {
     }
 
     /// Counts what a lagging client's subscription will not be sent any more.
-    fn discard_pending(&mut self, id: ClientId, position: usize) {
+    pub(super) fn discard_pending(&mut self, id: ClientId, position: usize) {
         let Some(client) = self.client(id) else { return };
         let sub = client.subs[position];
         let has_cursor = client.mode == Mode::Lagging || !sub.is_fed();
@@ -335,7 +346,7 @@ impl Hub {
         }
     }
 
-    fn drop_subscription(&mut self, id: ClientId, position: usize, now: Nanos) {
+    pub(super) fn drop_subscription(&mut self, id: ClientId, position: usize, now: Nanos) {
         let Some(client) = self.client(id) else { return };
         let sub = client.subs[position];
         if sub.state == SubState::Active {

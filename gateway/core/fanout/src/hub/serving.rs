@@ -87,7 +87,7 @@ impl Hub {
         &self.tiers[usize::from(tier)]
     }
 
-    /// Puts a client into a tier: what it has is brought inside the new bounds, and a client that opted in is told nothing of it
+    /// Puts a client into a tier: what it has is brought inside the new bounds or ends, and otherwise a client that opted in is told nothing of it
     /// but sees it in the next answer to `configure`.
     pub(super) fn set_tier(&mut self, id: ClientId, tier: u8, now: Now) {
         assert!(usize::from(tier) < self.tiers.len(), "tiers are named by the settings");
@@ -105,6 +105,7 @@ impl Hub {
             }
         }
         self.set_rate(id, asked_rate, now);
+        self.enforce(id, now);
     }
 
     /// Limits the bandwidth of a connection; 0 asks for none. Says what is granted.
