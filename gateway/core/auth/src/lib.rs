@@ -6,7 +6,7 @@
 //! decided by the delivery (`gateway/core/fanout/src/grant.rs`).
 //!
 //! The form of a token is read by ourselves, strictly (`jws.rs`); the cryptography is ring's
-//! (`docs/decisions/0008-tokens-are-read-here.md`).
+//! (`docs/decisions/0010-tokens-are-read-here.md`).
 #![forbid(unsafe_code)]
 
 mod api_key;
