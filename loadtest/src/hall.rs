@@ -1,7 +1,7 @@
 //! One thread and its clients.
 //!
 //! Owns the readiness set, the timers and the order in which clients get their turns. Never knows what a client does with a turn.
-//! The phase comes from [`crate::run`]; every second a [`Beat`](crate::tally::Beat) goes back.
+//! The phase comes from [`crate::run`]; every second a [`crate::tally::Beat`] goes back.
 
 use crate::client::leaving::leaving_limit;
 use crate::client::{Client, Env};

@@ -92,7 +92,7 @@ pub enum KeyError {
     /// Two keys of one name: which of them is meant would be a guess.
     #[error("two keys are called {0}")]
     SameName(String),
-    /// See [`KEYS_MAX`].
+    /// See `KEYS_MAX`.
     #[error("{0} keys, at most {KEYS_MAX} are taken")]
     TooMany(usize),
     /// A key that cannot sign was asked to.

@@ -22,7 +22,7 @@ pub enum RevocationError {
     /// A line that is none.
     #[error("line {0}: expected `subject NAME` or `token ID`")]
     Line(usize),
-    /// See [`ENTRIES_MAX`].
+    /// See `ENTRIES_MAX`.
     #[error("{ENTRIES_MAX} revocations or more")]
     TooMany,
 }
