@@ -146,7 +146,7 @@ def slow_clients():
     return dashboard("gateway-slow-clients", "Gateway: slow clients", "Who lags, how far, and what becomes of what was not sent in time.", [
         row("Who lags"),
         [8,
-         (8, graph("Lagging clients", "Clients that are behind at this moment, and all clients.", "short", [query(total("gateway_clients_lagging"), "lagging"), query(total("gateway_connections"), "connected")], section=SLOW)),
+         (8, graph("Lagging clients", "Clients that are behind at this moment, and all clients. All lag together while a shard is overrun.", "short", [query(total("gateway_clients_lagging"), "lagging"), query(total("gateway_connections"), "connected"), query("sum(increase(gateway_overruns_total{instance=~\"$instance\"}[$__rate_interval]))", "overruns of shards")], section=SLOW)),
          (8, graph("Share lagging", "Share of the clients that are behind.", "percentunit", [query(LAGGING, "lagging")], thresholds=steps("green", (0.1, "red")), section=SLOW)),
          (8, graph("Writes that sockets refused", "Share of the writes that a socket did not take whole: how a client begins to lag.", "percentunit", [query(share(rate("gateway_writes_blocked_total"), rate("gateway_writes_total")), "blocked")], section=SLOW))],
         row("How far"),

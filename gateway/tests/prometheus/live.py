@@ -36,6 +36,7 @@ AGAIN_AFTER_S = 4
 # Panels whose query may have no data, each with the reason.
 MAY_BE_EMPTY = {
     ("gateway-overview", "Connections opened and ended", 'closed: {{code}}'): "lists only codes that occur",
+    ("gateway-overview", "Credentials", "refused: {{reason}}"): "lists only reasons that occur",
 }
 
 
