@@ -3,15 +3,15 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::SocketAddr;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use support::client::Client;
 use support::http::{Samples, ask, get};
+use support::running::{PORTS, Running};
 use support::socket::Socket;
 use support::token::bearer;
 use support::wait_for;
@@ -229,56 +229,23 @@ fn files_and_settings_that_cannot_be_used_exit_with_78() {
     }
 }
 
-/// The command at work; killed when it is dropped.
-struct Running {
-    child: Child,
-    out: BufReader<std::process::ChildStdout>,
-    public: SocketAddr,
-    admin: SocketAddr,
+/// A gateway with these settings.
+fn start(folder: &Path, settings: &str, arguments: &[&str]) -> Running {
+    fs::write(folder.join("gateway.toml"), settings).expect("room for it");
+    let ours = [&PORTS[..], &["--config", "gateway.toml"], arguments].concat();
+    Running::over(gateway(&ours, folder))
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It has ended already when the test went well.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn sample(running: &Running, name: &str, label: &str, value: &str) -> u64 {
+    Samples::parse(&get(running.admin, "/metrics").body).of(name, label, value)
 }
 
-impl Running {
-    fn start(folder: &Path, settings: &str, arguments: &[&str]) -> Self {
-        fs::write(folder.join("gateway.toml"), settings).expect("room for it");
-        let ports = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--config", "gateway.toml"];
-        let mut child = gateway(&[&ports, arguments].concat(), folder).spawn().expect("the command starts");
-        let mut out = BufReader::new(child.stdout.take().expect("piped"));
-        let mut address = |begin: &str| -> SocketAddr {
-            let mut line = String::new();
-            out.read_line(&mut line).expect("the command speaks");
-            let address = line.trim_end().strip_prefix(begin);
-            address.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{line}"))
-        };
-        let (public, admin) = (address("listening on http://"), address("admin on http://"));
-        Self { child, out, public, admin }
-    }
-
-    fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
-        assert!(sent.expect("kill is there").success());
-    }
-
-    fn sample(&self, name: &str, label: &str, value: &str) -> u64 {
-        Samples::parse(&get(self.admin, "/metrics").body).of(name, label, value)
-    }
-
-    /// Ends it; everything that it said and logged.
-    fn end(mut self) -> String {
-        self.signal("TERM");
-        let (mut said, mut logs) = (String::new(), String::new());
-        self.out.read_to_string(&mut said).expect("UTF-8");
-        self.child.stderr.take().expect("piped").read_to_string(&mut logs).expect("UTF-8");
-        wait_for("the command to end", || self.child.try_wait().expect("it is our child"));
-        said + &logs
-    }
+/// Ends it; everything that it said and logged.
+fn end(mut running: Running) -> String {
+    running.signal("TERM");
+    let (said, logs) = running.said();
+    running.wait();
+    said + &logs
 }
 
 #[test]
@@ -292,7 +259,7 @@ fn sighup_reads_keys_again_and_ends_nothing() {
     fs::copy(folder.path().join("one"), folder.path().join("keys.json")).unwrap();
     // Files are looked at so seldom that only the signal can be the cause.
     let settings = "[auth]\nkeys = [\"keys.json\"]\nreload_ms = 3600000\n";
-    let running = Running::start(folder.path(), settings, &[]);
+    let running = start(folder.path(), settings, &[]);
     let connect =
         |token: &str| Client::over(Socket::connect_saying(running.public, "/v2?ext=1", &bearer(token)));
     let mut alice = connect(&first);
@@ -301,7 +268,7 @@ fn sighup_reads_keys_again_and_ends_nothing() {
     let both = format!("{{\"keys\":[{},{}]}}", read("one"), read("two"));
     fs::write(folder.path().join("keys.json"), both).unwrap();
     running.signal("HUP");
-    wait_for("both keys", || (running.sample("gateway_auth_entries", "kind", "key") == 2).then_some(()));
+    wait_for("both keys", || (sample(&running, "gateway_auth_entries", "kind", "key") == 2).then_some(()));
     let mut bob = connect(&second);
     bob.wait("the status", |view| view.connection > 0);
     fs::copy(folder.path().join("two"), folder.path().join("keys.json")).unwrap();
@@ -309,7 +276,7 @@ fn sighup_reads_keys_again_and_ends_nothing() {
     assert_eq!(alice.wait_closed(), 4403);
     bob.drain();
     assert_eq!(bob.closed, None);
-    let said = running.end();
+    let said = end(running);
     assert!(said.contains("keys and revocations read again"), "{said}");
 }
 
@@ -324,7 +291,7 @@ fn no_credential_reaches_a_log_even_when_everything_is_logged() {
     fs::write(folder.path().join("keys.toml"), entry).unwrap();
     fs::write(folder.path().join("admin"), "the-token-of-operators\n").unwrap();
     let settings = "[auth]\nkeys = [\"key\"]\napi_keys = \"keys.toml\"\n[admin]\ntoken_file = \"admin\"\n";
-    let running = Running::start(folder.path(), settings, &["--log-level", "trace"]);
+    let running = start(folder.path(), settings, &["--log-level", "trace"]);
     let at = token.len() - 10;
     let other = if token.as_bytes()[at] == b'x' { "y" } else { "x" };
     let bad = format!("{}{other}{}", &token[..at], &token[at + 1..]);
@@ -354,7 +321,7 @@ fn no_credential_reaches_a_log_even_when_everything_is_logged() {
             ),
         );
     }
-    let said = running.end();
+    let said = end(running);
     assert!(said.contains("a client was refused") && said.contains("reason=\"signature\""), "{said:.2000}");
     let secret = fs::read_to_string(folder.path().join("key")).unwrap();
     let secret = serde_json::from_str::<Value>(&secret).unwrap()["k"].as_str().unwrap().to_owned();
@@ -369,7 +336,7 @@ fn the_admin_listener_wants_its_token_where_it_has_one() {
     let folder = folder();
     fs::write(folder.path().join("admin"), "the-token-of-operators\n").unwrap();
     let settings = "[admin]\ntoken_file = \"admin\"\n";
-    let running = Running::start(folder.path(), settings, &[]);
+    let running = start(folder.path(), settings, &[]);
     let status = |method: &str, path: &str, headers: &str| {
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\nContent-Length: 0\r\n"

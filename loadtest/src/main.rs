@@ -32,6 +32,7 @@ mod scan;
 mod tally;
 mod threshold;
 mod time;
+mod unsent;
 mod verify;
 mod violation;
 

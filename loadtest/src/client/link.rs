@@ -5,13 +5,14 @@
 
 use crate::frame::{self, FrameError, Header};
 use crate::plan::Target;
+use crate::unsent;
 use crate::violation::quote;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use mio::net::TcpStream;
 use sha1::{Digest, Sha1};
 use socket2::{Domain, Protocol, Socket, Type};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::net::{IpAddr, SocketAddr};
 
 /// Bytes asked of a socket at once. A larger frame is put together over several reads.
@@ -232,16 +233,7 @@ impl Link {
 
     /// Sends what the socket did not take before.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
-        while !self.unsent.is_empty() {
-            match self.stream.write(&self.unsent) {
-                Ok(taken) => drop(self.unsent.drain(..taken)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.unsent = Vec::new();
-        Ok(())
+        unsent::flush(&mut self.stream, &mut self.unsent)
     }
 
     /// Lets the end of this connection be a reset, so that its port is free at once.

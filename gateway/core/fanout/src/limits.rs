@@ -36,7 +36,7 @@ pub struct Limits {
     /// be asked for twice.
     pub resyncs_max: usize,
     /// Most bytes of answers to a client's own requests that wait for its socket. Default 256 KiB; beyond it the client
-    /// is closed with 1008, because it asks without reading.
+    /// is closed with 1008, because it asks without reading, or for more than can be answered in a turn.
     pub control_bytes_max: usize,
     /// Subscriptions of one connection. Default 4,000.
     pub subscriptions_max: usize,

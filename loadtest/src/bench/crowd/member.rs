@@ -5,9 +5,10 @@
 
 use super::dialect::{Dialect, Splitter};
 use super::meter::{Chain, Meter, StreamError, Tracks};
+use crate::unsent;
 use mio::net::TcpStream;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -134,16 +135,7 @@ impl Member {
     }
 
     fn send(&mut self) -> io::Result<()> {
-        while !self.unsent.is_empty() {
-            match self.stream.write(&self.unsent) {
-                Ok(taken) => drop(self.unsent.drain(..taken)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.unsent = Vec::new();
-        Ok(())
+        unsent::flush(&mut self.stream, &mut self.unsent)
     }
 
     /// Reads the answer to the upgrade; true when the connection is open now.
