@@ -408,8 +408,7 @@ impl Stage {
         let mut config = files.settings(settings_of(feed.local_addr()));
         shorten(&mut config);
         config.public.send_buffer_bytes = 8 << 10;
-        config.tls.listen = free;
-        (config.tls.certificate, config.tls.key) = (credentials.certificate_path(), credentials.key_path());
+        credentials.put_into(&mut config);
         let gateway = Gateway::start(config);
         gateway.wait_ready(MARKET);
         Self { feed, gateway, credentials, _files: files }

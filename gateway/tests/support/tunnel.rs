@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use gateway::config::Config;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
+
+use super::gateway::Gateway;
 
 /// Certificate and key in files, and what a client needs to trust them.
 #[derive(Debug)]
@@ -37,6 +40,12 @@ impl Credentials {
 
     pub fn key_path(&self) -> PathBuf {
         self.folder.path().join("key.pem")
+    }
+
+    /// Gives them to a gateway, with a listener of their own on a free port.
+    pub fn put_into(&self, config: &mut Config) {
+        config.tls.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        (config.tls.certificate, config.tls.key) = (self.certificate_path(), self.key_path());
     }
 
     /// A client's settings that trust it, for one version of TLS or all of them.
@@ -84,6 +93,11 @@ impl Drop for Tunnel {
 }
 
 impl Tunnel {
+    /// A way to a gateway that was given credentials, in any version of TLS.
+    pub fn to(gateway: &Gateway, credentials: &Credentials) -> Self {
+        Self::open(gateway.tls.expect("it is switched on"), credentials.client(rustls::ALL_VERSIONS))
+    }
+
     pub fn open(to: SocketAddr, client: Arc<ClientConfig>) -> Self {
         Self::open_from(1, to, client)
     }
