@@ -55,6 +55,8 @@ pub(crate) struct SimClient {
     ext_from: Option<u64>,
     /// What it sent in ping frames and was not answered yet.
     pub(crate) pings: VecDeque<Vec<u8>>,
+    /// A login of it was not answered yet.
+    pub(crate) logs_in: bool,
     /// Codes that it may be closed with because somebody asked for that.
     pub(crate) closings: Vec<u16>,
     pub(crate) oracle: Oracle,
@@ -99,6 +101,7 @@ impl SimClient {
             gone: false,
             ext_from: None,
             pings: VecDeque::new(),
+            logs_in: false,
             closings: Vec::new(),
             oracle: Oracle::new(ext),
         }
@@ -151,13 +154,14 @@ impl SimClient {
                 self.ext_from = None;
                 self.oracle.opt_in();
             }
+            self.oracle.at = self.read_bytes;
             match opcode {
                 _ if self.oracle.closed.is_some() => return Err("a frame behind the close".into()),
                 1 => self
                     .oracle
                     .take(payload, instruments)
                     .map_err(|what| format!("{what}: {}", String::from_utf8_lossy(payload)))?,
-                8 if len >= 2 => self.oracle.closed = Some(u16::from_be_bytes([payload[0], payload[1]])),
+                8 if len >= 2 => self.oracle.take_close(u16::from_be_bytes([payload[0], payload[1]]))?,
                 10 if self.pings.pop_front().is_some_and(|ping| ping == payload) => {}
                 other => return Err(format!("a frame with opcode {other}")),
             }
@@ -173,6 +177,11 @@ impl SimClient {
         if !self.oracle.ext && self.ext_from.is_none() {
             self.ext_from = Some(self.sent_bytes);
         }
+    }
+
+    /// Bytes that its socket took so far: what comes behind them was not sent yet.
+    pub(crate) const fn sent_bytes(&self) -> u64 {
+        self.sent_bytes
     }
 
     /// Whether the gateway knows that it opted in.
