@@ -74,3 +74,48 @@ impl Granted {
         Ok(fanout::Grant { subject, coverage, ends: self.ends, ..fanout::Grant::of_tier(0) })
     }
 }
+
+#[cfg(test)]
+impl Granted {
+    /// Everything of the symbols that some patterns cover.
+    pub(crate) fn of_symbols(patterns: &[&str]) -> Self {
+        let place = |text: &&str| PATTERNS.iter().position(|(pattern, _)| pattern == text);
+        let patterns = patterns.iter().map(|text| place(text).expect("a pattern of the table")).collect();
+        Self { patterns, channels: [true; Channel::ALL.len()], depth_max: 1_000, ends: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{DEPTHS, InstrumentId, StreamKey, Trigger};
+
+    use super::*;
+
+    /// What is covered is told in two ways, which know nothing of each other.
+    #[test]
+    fn the_core_and_an_outsider_agree_on_what_is_granted() {
+        let mut rng = Rng::new(7);
+        let mut covered = [0_u32; 2];
+        for _ in 0..500 {
+            let granted = Granted::pick(&mut rng, Nanos(0));
+            let coverage = granted.grant().expect("patterns and channels that there are").coverage;
+            for symbol in 0..5 {
+                let (name, id) = (format!("S{symbol}/USD"), InstrumentId(symbol as u32));
+                let mut streams = vec![
+                    (StreamKey::Trade(id), 10),
+                    (StreamKey::Ticker(id, Trigger::Bbo), 10),
+                    (StreamKey::Ohlc(id, 0), 10),
+                    (StreamKey::Instruments, 10),
+                ];
+                streams
+                    .extend((0..DEPTHS.len()).map(|at| (StreamKey::Book(id, at as u8), DEPTHS[at].into())));
+                for (stream, depth) in streams {
+                    let is_covered = granted.covers((stream.channel(), symbol), depth);
+                    assert_eq!(coverage.check(stream, &name).is_ok(), is_covered, "{granted:?} {stream:?}");
+                    covered[usize::from(is_covered)] += 1;
+                }
+            }
+        }
+        assert!(covered.iter().all(|&count| count > 2_000), "both happen often: {covered:?}");
+    }
+}
