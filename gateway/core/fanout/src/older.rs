@@ -11,8 +11,8 @@ use model::{Price, Qty, Side, WindowChange};
 /// Prices kept per side; above it the half that changed longest ago is forgotten, and with it the oldest cursors.
 const PRICES_MAX: usize = 4_096;
 
-/// Prices kept of both sides before it is looked whether somebody needs them; a window of ten levels a side has fewer.
-const PRICES_UNSEEN: usize = 48;
+/// Prices kept of both sides before it is looked whether somebody needs them.
+const PRICES_UNSEEN: usize = 16;
 
 /// The last change of one price.
 #[derive(Clone, Copy, Debug)]
