@@ -257,7 +257,7 @@ def capacity():
         [6,
          (6, graph("Ending, short of memory, unusable files", "1 while a gateway ends, refuses new work because memory is short, or cannot use files as they are.", "bool_yes_no", [
              query(pick("gateway_stopping"), "{{instance}} ends"), query(pick("gateway_memory_tight"), "{{instance}} is short of memory"),
-             query(pick("gateway_files_unusable"), "{{instance}} cannot use: {{files}}")], max=1, section="What strangers may do")),
+             query(f"max by (files) ({pick('gateway_files_unusable')})", "bad {{files}}")], max=1, section="What strangers may do")),
          (6, graph("Log lines lost", "Lines that standard error did not take.", "short", [query(rate("gateway_log_lines_lost_total", by="reason"), "{{reason}}")], section="Signals")),
          (6, graph("Certificates", "Times that certificate and key were read again.", "short", [query(rate("gateway_tls_reloads_total", by="result"), "{{result}}")], section="TLS")),
          (6, graph("Started", "Age of the process.", "s", [query(f"time() - {pick('process_start_time_seconds', JOB)}", "{{instance}}")], section="GatewayRestartLoop"))],
