@@ -11,12 +11,13 @@
 //! | servers | `server.rs`; the machine below them `machine.rs`, `proc.rs` |
 //! | one server under one work | `session.rs`, `sample.rs` |
 //! | what is measured | `works.rs` and below, `search.rs` |
-//! | statistics and layout | `table.rs` |
+//! | statistics and layout | `table.rs`, `pictures.rs` |
 
 mod crowd;
 mod feed;
 mod machine;
 mod payload;
+mod pictures;
 mod proc;
 mod publisher;
 mod sample;
@@ -185,6 +186,9 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), String> {
     let path = machine.out.join("results.json");
     let text = serde_json::to_string(&results).map_err(|e| format!("results are no JSON: {e}"))?;
     std::fs::write(&path, text + "\n").map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+    for file in pictures::write(&readings, &machine.out)? {
+        println!("drawn: {}", machine.out.join(file).display());
+    }
     println!("{:.0} s; raw results in {}", start.elapsed().as_secs_f64(), path.display());
     Ok(())
 }

@@ -25,6 +25,7 @@ mod listing;
 mod naive;
 mod own;
 mod plan;
+mod plot;
 mod record;
 mod report;
 mod run;

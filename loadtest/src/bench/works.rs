@@ -165,7 +165,10 @@ impl<'a> Context<'a> {
         let Scale { is_full, .. } = self.scale;
         // Light loads need more time for as many samples.
         let window = self.scale.window() * if is_full { 2 } else { 1 };
-        Ok(session.measure(rate, self.scale.warm_up(), window)?.values())
+        let mut values = session.measure(rate, self.scale.warm_up(), window)?.values();
+        let size = [("clients", work.clients), ("symbols", work.symbols), ("per_client", work.per_client)];
+        values.extend(size.map(|(name, count)| (name.to_owned(), count as f64)));
+        Ok(values)
     }
 }
 

@@ -108,6 +108,9 @@ pub(crate) enum SnapshotPlace {
     Old,
 }
 
+/// Epochs that were left and are remembered: enough for a feed that flaps between a few venues.
+const LEFT: usize = 4;
+
 /// How complete one instrument is.
 #[derive(Debug)]
 pub(crate) struct Track {
@@ -117,6 +120,8 @@ pub(crate) struct Track {
     head: Option<(Epoch, Sequence)>,
     /// The last event in the head's epoch that changed the book; what is told next must lie above.
     book_seq: Option<Sequence>,
+    /// Epochs that were left, the last first, and where. A stream may still stand there, when nothing of it changed since.
+    left: [(Epoch, Sequence); LEFT],
     /// When a snapshot was asked for, or should have been on its way by itself; our clock.
     pub(crate) asked_at: Nanos,
     /// That request was for all instruments, whose answers take their time.
@@ -130,6 +135,7 @@ impl Track {
             stale: Some(StaleReason::Never),
             head: None,
             book_seq: None,
+            left: [(Epoch(0), Sequence(0)); LEFT],
             asked_at: now,
             asked_for_all: true,
         }
@@ -172,6 +178,8 @@ impl Track {
         match self.head {
             Some((known, head)) if known == epoch && seq < head => SnapshotPlace::Old,
             Some((known, head)) if known == epoch && seq == head && !self.is_stale() => SnapshotPlace::Known,
+            // Whoever was told of a place in it could not tell that the count began anew.
+            _ if self.left.iter().any(|&(left, head)| left == epoch && seq <= head) => SnapshotPlace::Old,
             _ => SnapshotPlace::Useful,
         }
     }
@@ -195,6 +203,10 @@ impl Track {
     pub(crate) fn adopt(&mut self, epoch: Epoch, seq: Sequence) -> bool {
         if !self.knows_epoch(epoch) {
             self.book_seq = None;
+            if let Some(head) = self.head {
+                self.left.rotate_right(1);
+                self.left[0] = head;
+            }
         }
         self.head = Some((epoch, seq));
         self.stale.take().is_some()
@@ -222,6 +234,22 @@ mod tests {
         use LinePlace::*;
         assert_eq!(places, [Next, Next, Repeated, Repeated, AfterGap, Repeated, Next, AfterGap]);
         assert_eq!(LineCounter::new().take(2), AfterGap);
+    }
+
+    #[test]
+    fn an_epoch_that_was_left_goes_on_and_does_not_begin_anew() {
+        let mut track = Track::new(Nanos(0));
+        for (epoch, seq) in [(7, 5), (8, 1), (9, 3)] {
+            track.adopt(Epoch(epoch), Sequence(seq));
+        }
+        let place = |track: &Track, epoch, seq| track.snapshot_place(Epoch(epoch), Sequence(seq));
+        assert_eq!(
+            [1, 5, 6].map(|seq| place(&track, 7, seq)),
+            [SnapshotPlace::Old, SnapshotPlace::Old, SnapshotPlace::Useful]
+        );
+        track.adopt(Epoch(7), Sequence(6));
+        assert_eq!(place(&track, 8, 1), SnapshotPlace::Old);
+        assert_eq!(place(&track, 10, 1), SnapshotPlace::Useful);
     }
 
     #[test]
