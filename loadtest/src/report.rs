@@ -18,8 +18,8 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-use machine::Machine;
-pub(crate) use measured::Measured;
+pub(crate) use machine::Machine;
+pub(crate) use measured::{Measured, closes_of, violations_of};
 
 /// Nothing was wrong.
 pub(crate) const EXIT_CLEAN: u8 = 0;

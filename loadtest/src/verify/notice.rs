@@ -64,6 +64,7 @@ impl Subscription {
             return;
         }
         reporter.tally.received(channel).told_lost += count;
+        self.note_told(count, reporter);
         self.link = Link::At(to);
         self.epoch = notice.epoch.or(self.epoch);
         self.announced = None;
