@@ -44,8 +44,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use watcher::{STALLS, stalls};
 
-/// Symbols of the feed, and lines per second over all of them: a feed tells the last 50 trades of a symbol again, which must be all
-/// that happened while its link was down.
+/// Symbols of the feed, and lines per second over all of them: a feed tells the last 50 trades of a symbol again, which should nearly
+/// always be all that happened while its link was down.
 const SYMBOLS: usize = 8;
 const RATE: f64 = 400.0;
 /// Descriptors of the gateway beside those of the clients.

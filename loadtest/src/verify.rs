@@ -94,6 +94,8 @@ struct Subscription {
     trade_id: Option<u64>,
     /// Generation of the feed in which it has that number.
     trade_epoch: Option<u64>,
+    /// Its data was told to be stale since: the feed may have lost trades that nobody can tell of one by one.
+    is_stale: bool,
     /// Trades that a notice told as lost behind `trade_id`.
     told_lost: u64,
     /// What a notice said of the next update: its `seq` and how many entries it stands for.
@@ -222,7 +224,8 @@ impl Verifier {
         match scanner.scan(frame) {
             Ok(Message::Data(header)) => self.handle_data(header, scanner, checksum, &mut reporter),
             Ok(Message::Heartbeat) => reporter.tally.counts.heartbeats += 1,
-            Ok(Message::Status) => {}
+            Ok(Message::Status { is_online: true }) => {}
+            Ok(Message::Status { is_online: false }) => self.note_stale(None, &mut reporter),
             Ok(Message::Ack(ack)) => self.handle_ack(&ack, &mut reporter),
             Ok(Message::Notice(notice)) if self.opted_in => self.handle_notice(&notice, &mut reporter),
             Ok(Message::Notice(notice)) => {

@@ -3,7 +3,7 @@
 //! Owns the readiness set, the timers, the ledger, and the judgement of ended connections. Never causes a fault: orders come from
 //! [`super::conduct`] and [`super::rolling`], and what is seen goes back as [`Told`].
 
-use super::ledger::{Ledger, Losses, Verdict};
+use super::ledger::{Finding, Ledger, Losses, Verdict};
 use super::reference::{Place, Record};
 use super::watcher::{End, Env, Watcher};
 use crate::plan::Plan;
@@ -311,8 +311,8 @@ impl Hall {
             let symbol = watcher.symbols[seen.subscription];
             watcher.note_seen(seen, self.mark[symbol]);
             let client = watcher.number;
-            if let Some((symbol, expected, got)) = self.ledger.take(client, symbol, seen.what) {
-                self.report(Kind::Untrue, Some(client), symbol, expected, got);
+            if let Some(finding) = self.ledger.take(client, symbol, seen.what) {
+                self.report(client, finding);
             }
         }
         self.desk.tally.seen = Some(all);
@@ -324,19 +324,20 @@ impl Hall {
         if !self.shared.excuses(&end, watcher, is_plain) {
             let code = end.code.map_or_else(|| "no code".to_owned(), |code| format!("code {code}"));
             let got = format!("{code}, reason {:?}", end.reason);
-            self.report(Kind::Closed, Some(end.client), usize::MAX, "an open connection".to_owned(), got);
+            self.report(end.client, (Kind::Closed, usize::MAX, "an open connection".to_owned(), got));
         }
         *self.desk.tally.closes.entry((end.code, short(&end.reason))).or_default() += 1;
         self.shared.ends.fetch_add(1, Ordering::Relaxed);
         self.ends.push(end);
     }
 
-    fn report(&mut self, kind: Kind, client: Option<u32>, symbol: usize, expected: String, got: String) {
+    /// A symbol that there is not stands for the connection.
+    fn report(&mut self, client: u32, (kind, symbol, expected, got): Finding) {
         let symbol = self.plan.symbols.get(symbol).cloned().unwrap_or_default();
         let at_us = time::now();
         self.desk.tally.violations.push(kind, || Violation {
             kind: kind.name(),
-            client,
+            client: Some(client),
             symbol,
             expected,
             got,
@@ -420,8 +421,8 @@ impl Hall {
             if verdicts.iter().all(is_equal) || Instant::now() >= limit {
                 let compared = verdicts.len() as u64;
                 for (client, verdict) in verdicts {
-                    if let Some((symbol, expected, got)) = self.ledger.settle(verdict) {
-                        self.report(Kind::Behind, Some(client), symbol, expected, got);
+                    if let Some(finding) = self.ledger.settle(verdict) {
+                        self.report(client, finding);
                     }
                 }
                 self.ledger.settle_epochs(record);
@@ -437,7 +438,10 @@ impl Hall {
             for (standing, symbol) in watcher.verifier.standings().zip(&watcher.symbols) {
                 let verdict = match watcher.is_served() {
                     true => self.ledger.judge_end(number, *symbol, channel, &standing, record),
-                    false => Verdict::Behind(0, (*symbol, "a subscription".to_owned(), "none".to_owned())),
+                    false => Verdict::Behind(
+                        0,
+                        (Kind::Behind, *symbol, "a subscription".to_owned(), "none".to_owned()),
+                    ),
                 };
                 verdicts.push((number, verdict));
             }

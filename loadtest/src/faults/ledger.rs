@@ -1,14 +1,15 @@
 //! The ledger: which trades each client has, how it was told of those that it lacks, and whether all that it was sent is true.
 //!
 //! Owns what clients were sent, over all their connections, and the comparison with the reference. A loss is told when the client
-//! can know of it: by a notice, by the link of an update (who did not opt in), by a new epoch of the feed, or because its
-//! subscription began anew instead of going on. Anything else is a silent loss. Never keeps a book: [`crate::verify`] does. Filled
+//! can know of it: by a notice, by the link of an update (who did not opt in), by a new epoch of the feed, by being told that the
+//! data was stale, or because its subscription began anew instead of going on. Anything else is a silent loss. Never keeps a book: [`crate::verify`] does. Filled
 //! by [`super::crowd`].
 
 use super::reference::Record;
 use crate::book::digest;
 use crate::scan::Channel;
 use crate::verify::{Standing, What};
+use crate::violation::Kind;
 use serde::Serialize;
 use std::collections::HashMap;
 
@@ -21,6 +22,8 @@ pub(crate) struct Losses {
     pub(crate) by_link: u64,
     /// Told by a new epoch: what the client had not got of the old one, and the new one had before.
     pub(crate) by_epoch: u64,
+    /// Lost before the gateway: the feed was away for longer than it tells trades again. Told as stale, and seen by the ids.
+    pub(crate) by_stale: u64,
     /// Told because the subscription began anew after a reconnect.
     pub(crate) by_new_subscription: u64,
     /// Not told.
@@ -30,7 +33,7 @@ pub(crate) struct Losses {
 impl Losses {
     /// Told in any way.
     pub(crate) const fn told(&self) -> u64 {
-        self.by_notice + self.by_link + self.by_epoch + self.by_new_subscription
+        self.by_notice + self.by_link + self.by_epoch + self.by_stale + self.by_new_subscription
     }
 }
 
@@ -44,12 +47,14 @@ struct Tail {
     last: Option<Trade>,
     /// Entries that notices told as lost behind it.
     told: u64,
+    /// Whether the data was told to be stale since.
+    is_stale: bool,
     /// Whether the subscription began anew since.
     is_anew: bool,
 }
 
-/// A finding: symbol, what was expected, what came.
-pub(crate) type Finding = (usize, String, String);
+/// What is wrong: its kind, the symbol, what was expected, what came.
+pub(crate) type Finding = (Kind, usize, String, String);
 
 /// Where a client stands in the end.
 #[derive(Debug, PartialEq, Eq)]
@@ -98,6 +103,10 @@ impl Ledger {
                 tail.told = 0;
                 None
             }
+            What::Stale => {
+                self.tails.entry((client, symbol)).or_default().is_stale = true;
+                None
+            }
             What::Told { count } => {
                 self.tails.entry((client, symbol)).or_default().told += count;
                 None
@@ -105,7 +114,12 @@ impl Ledger {
             What::Element { epoch: Some(epoch), seq: Some(seq), checksum: Some(checksum), .. } => {
                 let first = *self.checksums.entry((symbol, epoch, seq)).or_insert(checksum);
                 (first != checksum).then(|| {
-                    (symbol, format!("checksum {first} at {epoch}:{seq}"), format!("checksum {checksum}"))
+                    (
+                        Kind::Untrue,
+                        symbol,
+                        format!("checksum {first} at {epoch}:{seq}"),
+                        format!("checksum {checksum}"),
+                    )
                 })
             }
             What::Element {
@@ -119,6 +133,7 @@ impl Ledger {
                 let first = *self.trades.entry((symbol, epoch, id)).or_insert(seq);
                 if first != seq {
                     return Some((
+                        Kind::Untrue,
                         symbol,
                         format!("trade {epoch}:{id} at seq {first}"),
                         format!("seq {seq}"),
@@ -147,9 +162,9 @@ impl Ledger {
         if trade <= last {
             // A snapshot tells again what the client has.
             return (!is_snapshot)
-                .then(|| (symbol, format!("a trade behind {last:?}"), format!("{trade:?}")));
+                .then(|| (Kind::Untrue, symbol, format!("a trade behind {last:?}"), format!("{trade:?}")));
         }
-        let Tail { told, is_anew, .. } =
+        let Tail { told, is_stale, is_anew, .. } =
             std::mem::replace(tail, Tail { last: Some(trade), ..Tail::default() });
         let losses = &mut self.losses;
         if trade.0 > last.0 {
@@ -168,10 +183,14 @@ impl Ledger {
             (false, false) => {
                 let by_notice = missing.min(told);
                 losses.by_notice += by_notice;
+                if is_stale {
+                    losses.by_stale += missing - by_notice;
+                    return None;
+                }
                 losses.silent += missing - by_notice;
                 if missing > by_notice {
                     let expected = format!("trade {} behind {last:?}, {told} told as lost", last.1 + 1);
-                    return Some((symbol, expected, format!("trade {trade:?}")));
+                    return Some((Kind::LossUntold, symbol, expected, format!("trade {trade:?}")));
                 }
             }
         }
@@ -207,7 +226,10 @@ impl Ledger {
             (false, true) => Verdict::Told(missing),
             (false, false) => {
                 let got = format!("{:?}", tail.last);
-                Verdict::Behind(missing, (symbol, format!("trade {epoch}:{last} in the end"), got))
+                Verdict::Behind(
+                    missing,
+                    (Kind::Behind, symbol, format!("trade {epoch}:{last} in the end"), got),
+                )
             }
         }
     }
@@ -252,6 +274,7 @@ impl Ledger {
             let told = record.checksums.get(&(symbol, epoch, seq));
             if told != Some(checksum) && !is_beyond(symbol, epoch, seq) {
                 report((
+                    Kind::Untrue,
                     symbol,
                     format!("checksum {told:?} at {epoch}:{seq}"),
                     format!("checksum {checksum}"),
@@ -261,7 +284,12 @@ impl Ledger {
         for (&(symbol, epoch, id), seq) in &self.trades {
             let told = record.trades.get(&(symbol, epoch, id));
             if told != Some(seq) && !is_beyond(symbol, epoch, *seq) {
-                report((symbol, format!("trade {epoch}:{id} at seq {told:?}"), format!("seq {seq}")));
+                report((
+                    Kind::Untrue,
+                    symbol,
+                    format!("trade {epoch}:{id} at seq {told:?}"),
+                    format!("seq {seq}"),
+                ));
             }
         }
         Compared { books: self.checksums.len(), trades: self.trades.len(), ..compared }
@@ -275,7 +303,7 @@ fn judge_book(symbol: usize, standing: &Standing<'_>, record: &Record) -> Verdic
         return Verdict::Same;
     }
     let got = format!("another one, at {:?}:{:?}", standing.epoch, standing.seq);
-    Verdict::Behind(0, (symbol, format!("the feed's book at {}:{}", place.0, place.1), got))
+    Verdict::Behind(0, (Kind::Behind, symbol, format!("the feed's book at {}:{}", place.0, place.1), got))
 }
 
 #[cfg(test)]
@@ -317,6 +345,9 @@ mod tests {
         let short = Losses { by_notice: 1, silent: 1, ..none };
         assert_eq!(behind(&[What::Told { count: 1 }, trade(1, 8, false)]), (short, 1));
         assert_eq!(behind(&[ANEW, trade(1, 8, false)]), (Losses { by_new_subscription: 2, ..none }, 0));
+        assert_eq!(behind(&[What::Stale, trade(1, 8, false)]), (Losses { by_stale: 2, ..none }, 0));
+        let late = [What::Stale, trade(1, 6, false), trade(1, 8, false)];
+        assert_eq!(behind(&late), (Losses { silent: 1, ..none }, 1));
         assert_eq!(behind(&[RECOVERED, trade(1, 8, false)]), (Losses { silent: 2, ..none }, 1));
         assert_eq!(behind(&[trade(2, 4, false)]), (Losses { by_epoch: 3, ..none }, 0));
         // Twice the same, and one that is older.

@@ -7,7 +7,7 @@
 use super::lie::{Liar, Lie};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
-use socket2::SockRef;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -26,6 +26,10 @@ const HELD_BYTES_MAX: usize = 32 << 10;
 const READ_BYTES: usize = 16 << 10;
 /// Buffers of the kernel at both ends: small, for the same reason.
 const SOCKET_BYTES: usize = 16 << 10;
+/// Bytes of a segment, as on a network. The loopback's are larger than those buffers, and wait for timers then.
+const SEGMENT_BYTES: u32 = 1_448;
+/// `EINPROGRESS`, the answer to connecting without waiting; the standard library has no stable name for it.
+const IN_PROGRESS: i32 = 115;
 const EVENTS_MAX: usize = 256;
 
 /// What befalls links.
@@ -62,6 +66,7 @@ impl Proxy {
     pub(super) fn start(name: &str, lie: Option<Lie>) -> io::Result<Self> {
         let mut listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
         let address = listener.local_addr()?;
+        SockRef::from(&listener).set_tcp_mss(SEGMENT_BYTES)?;
         let poll = Poll::new()?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
@@ -198,7 +203,7 @@ impl Relay {
     }
 
     fn link(&mut self, caller: TcpStream, target: SocketAddr) -> io::Result<()> {
-        let mut ends = [caller, TcpStream::connect(target)?];
+        let mut ends = [caller, call(target)?];
         let number = self.next;
         self.next += 2;
         for (end, stream) in ends.iter_mut().enumerate() {
@@ -320,6 +325,19 @@ impl Link {
             out.shutdown(std::net::Shutdown::Write)?;
         }
         Ok(())
+    }
+}
+
+/// Begins to connect.
+fn call(target: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_mss(SEGMENT_BYTES)?;
+    match socket.connect(&target.into()) {
+        Err(error) if error.raw_os_error() != Some(IN_PROGRESS) && error.kind() != ErrorKind::WouldBlock => {
+            Err(error)
+        }
+        _ => Ok(TcpStream::from_std(socket.into())),
     }
 }
 

@@ -62,6 +62,9 @@ struct Line<'a> {
     symbol: Option<&'a str>,
     seq: Option<u64>,
     id: Option<u64>,
+    /// A trade that is told again.
+    #[serde(default)]
+    replay: bool,
     #[serde(borrow, default)]
     bids: Vec<(&'a str, &'a str)>,
     #[serde(borrow, default)]
@@ -255,7 +258,7 @@ impl Record {
             end.1 = end.1.max(id);
             self.trades.insert((symbol, epoch, id), seq);
         }
-        let is_news = (epoch, seq) > self.places[symbol];
+        let is_news = !line.replay && (epoch, seq) > self.places[symbol];
         if is_news || line.r#type == "book_snapshot" {
             self.places[symbol] = (epoch, seq);
             self.checksums.insert((symbol, epoch, seq), checksum.of(&self.books[symbol]));

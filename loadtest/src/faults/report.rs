@@ -9,7 +9,7 @@ use super::schedule::Fault;
 use crate::report::{Close, EXIT_CLEAN, EXIT_VIOLATED, Machine, Violations, closes_of, violations_of};
 use crate::tally::Tally;
 use crate::time;
-use crate::violation::{Kind, Violation};
+use crate::violation::Violation;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::{Display, Formatter};
@@ -120,9 +120,9 @@ impl Report {
 
 /// Compares what clients were sent with what the feed told; differences are violations.
 pub(super) fn compare(ledger: &Ledger, record: &Record, symbols: &[String], all: &mut Tally) -> Compared {
-    ledger.compare(record, |(symbol, expected, got)| {
-        all.violations.push(Kind::Untrue, || Violation {
-            kind: Kind::Untrue.name(),
+    ledger.compare(record, |(kind, symbol, expected, got)| {
+        all.violations.push(kind, || Violation {
+            kind: kind.name(),
             client: None,
             symbol: symbols[symbol].clone(),
             expected,
@@ -215,12 +215,15 @@ pub(super) fn fmt_truth(f: &mut Formatter<'_>, compared: &Compared, in_the_end: 
 }
 
 pub(super) fn fmt_losses(f: &mut Formatter<'_>, losses: &Losses, received: u64) -> std::fmt::Result {
-    let Losses { by_notice, by_link, by_epoch, by_new_subscription, silent } = losses;
+    let Losses { by_notice, by_link, by_epoch, by_stale, by_new_subscription, silent } = losses;
     writeln!(
         f,
         "trades      {received} received; told as lost: {by_notice} by a notice, {by_link} by the link,"
     )?;
-    writeln!(f, "  {by_epoch} by a new epoch, {by_new_subscription} by a new subscription")?;
+    writeln!(
+        f,
+        "  {by_epoch} by a new epoch, {by_stale} as stale when the feed was away, {by_new_subscription} by a new subscription"
+    )?;
     writeln!(f, "silent      {silent} losses that were not told")
 }
 

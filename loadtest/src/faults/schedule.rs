@@ -88,7 +88,8 @@ impl Fault {
     /// Within which time everybody must have recovered.
     pub(crate) const fn limit(self) -> Duration {
         match self {
-            Self::GatewayKilled | Self::GatewayStopped => Duration::from_secs(5),
+            // A gateway ends the connection of who could not be told two seconds after it closed it.
+            Self::GatewayKilled | Self::GatewayStopped | Self::ClientsStalled => Duration::from_secs(5),
             _ => Duration::from_secs(2),
         }
     }

@@ -70,6 +70,7 @@ impl Subscription {
             epoch: None,
             trade_id: None,
             trade_epoch: None,
+            is_stale: false,
             told_lost: 0,
             announced: None,
             owed: None,
@@ -194,6 +195,7 @@ impl Subscription {
 
     fn check_trade_id(&mut self, element: &Element, follows: Follows, reporter: &mut Reporter<'_>) {
         let told_lost = std::mem::take(&mut self.told_lost);
+        let was_stale = std::mem::take(&mut self.is_stale);
         // With a new epoch the venue may count its trades anew, and says so by it.
         let epoch = element.epoch.or(self.epoch);
         let last = self.trade_id.filter(|_| self.trade_epoch == epoch);
@@ -214,6 +216,8 @@ impl Subscription {
                 reporter.report(Kind::PrevBroken, &self.symbol, "a loss, as prev says", got);
             }
             Follows::Yes if id == expected => {}
+            // The feed was lost for longer than it tells trades again: the client was told of that, and sees here how many.
+            Follows::Yes if id > expected && was_stale => {}
             Follows::Yes => {
                 let is_untold = reporter.opted_in && id > expected;
                 let kind = if is_untold { Kind::LossUntold } else { Kind::TradeId };

@@ -24,6 +24,8 @@ pub(crate) enum What {
         /// It goes on.
         is_recovered: bool,
     },
+    /// That its data is stale.
+    Stale,
     /// A notice that so many entries are lost.
     Told {
         /// How many.
@@ -69,6 +71,10 @@ impl Verifier {
 impl Subscription {
     pub(super) fn note_begun(&self, is_recovered: bool, reporter: &mut Reporter<'_>) {
         self.note(What::Begun { is_recovered }, reporter);
+    }
+
+    pub(super) fn note_stale(&self, reporter: &mut Reporter<'_>) {
+        self.note(What::Stale, reporter);
     }
 
     pub(super) fn note_told(&self, count: u64, reporter: &mut Reporter<'_>) {
