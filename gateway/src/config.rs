@@ -90,7 +90,7 @@ impl Default for PublicConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
-            send_buffer_bytes: 64 << 10,
+            send_buffer_bytes: 60 << 10,
             notsent_lowat_bytes: 0,
             keepalive_ms: 20_000,
             user_timeout_ms: 60_000,

@@ -371,7 +371,7 @@ fn a_recording_in_real_time_to_a_slow_reader_is_what_was_explained() {
 }
 
 /// Entries of a ring by default.
-const RING_DEFAULT: u64 = 1_024;
+const RING_DEFAULT: u64 = 512;
 
 /// Compares the answer to some arguments about a short tape with a file.
 fn golden(name: &str, arguments: &str) {

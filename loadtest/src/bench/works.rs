@@ -51,6 +51,8 @@ pub(crate) enum Name {
     Slopes,
     /// Half of the top, twice the top, half again.
     Overload,
+    /// Highest rate of the feed: one client takes everything, so fan-out is next to nothing.
+    Engine,
 }
 
 /// How thorough a run is.
@@ -223,6 +225,8 @@ fn grouped(number: u64) -> String {
 }
 
 const ONE: Work = Work { clients: 1, symbols: 1, per_client: 1 };
+/// Another number of symbols than in other works, whose tops are no beginning for this search.
+const ENGINE: Work = Work { clients: 1, symbols: 200, per_client: 200 };
 
 impl Name {
     /// All works, in the order in which they run.
@@ -267,13 +271,14 @@ impl Name {
             Self::Slopes => slopes(scale),
             Self::Overload if scale.is_full => vec![Case::Overload(FULL), Case::Overload(SUBSET)],
             Self::Overload => vec![Case::Overload(SUBSET)],
+            Self::Engine => vec![Case::Top(ENGINE)],
         }
     }
 
     /// What is shown of it.
     pub(crate) fn columns(self) -> &'static [Column] {
         match self {
-            Self::Full | Self::Subset => &TOP,
+            Self::Full | Self::Subset | Self::Engine => &TOP,
             Self::Latency | Self::Light | Self::One | Self::Slopes => &LOAD,
             Self::Stalled => &stalled::COLUMNS,
             Self::Idle => &idle::IDLE,

@@ -138,6 +138,7 @@ struct Scratch {
     marks: Vec<gather::Mark>,
     merger: Merger,
     overflowed: Vec<ClientId>,
+    cursors: Vec<u64>,
 }
 
 impl Hub {

@@ -1,7 +1,8 @@
 //! What is left of the book entries that fell out of the ring: per price its last change.
 //!
 //! A ring forgets by count, a stalled client comes back by time. Since a merged update needs only the last change of each price, that
-//! is all that is kept of older entries: memory grows with the window, not with the time that somebody stalls.
+//! is all that is kept of older entries, and of that only what some reader stands before: memory grows with the window, not with the
+//! time that somebody stalls.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +10,9 @@ use model::{Price, Qty, Side, WindowChange};
 
 /// Prices kept per side; above it the half that changed longest ago is forgotten, and with it the oldest cursors.
 const PRICES_MAX: usize = 4_096;
+
+/// Prices kept of both sides before it is looked whether somebody needs them.
+const PRICES_UNSEEN: usize = 16;
 
 /// The last change of one price.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +26,15 @@ pub(crate) struct Past {
     pub(crate) is: bool,
 }
 
+impl Past {
+    /// Whether one of the cursors, the smallest first, lacks this change. A level born and dead behind a cursor is never told there.
+    fn is_lacked(&self, cursors: &[u64]) -> bool {
+        let born = if self.is { 0 } else { self.entered_at };
+        let next = cursors.partition_point(|&cursor| cursor < born);
+        cursors.get(next).is_some_and(|&cursor| cursor < self.changed_at)
+    }
+}
+
 /// Entries older than the ring, folded together.
 #[derive(Debug, Default)]
 pub(crate) struct Older {
@@ -29,13 +42,15 @@ pub(crate) struct Older {
     asks: BTreeMap<Price, Past>,
     /// Cursors before this ordinal cannot be served.
     pub(crate) floor: u64,
+    /// Prices that somebody needed when it was last looked.
+    needed: usize,
 }
 
 impl Older {
     pub(crate) fn clear(&mut self, floor: u64) {
         self.bids.clear();
         self.asks.clear();
-        self.floor = floor;
+        (self.floor, self.needed) = (floor, 0);
     }
 
     /// An entry falls out of the ring that nobody stands before.
@@ -62,6 +77,20 @@ impl Older {
         if prices.len() > PRICES_MAX {
             self.forget_half(side);
         }
+    }
+
+    /// Whether so much is kept that it is time to look who needs it. Looking costs a step per reader, so that many of them are
+    /// looked at more seldom.
+    pub(crate) fn is_crowded(&self, readers: usize) -> bool {
+        self.bids.len() + self.asks.len() > PRICES_UNSEEN.max(2 * self.needed).max(readers / 16)
+    }
+
+    /// Forgets what nobody lacks who stands at one of these cursors, the smallest first, or at an entry that is still in the ring.
+    pub(crate) fn forget_unneeded(&mut self, cursors: &[u64]) {
+        for prices in [&mut self.bids, &mut self.asks] {
+            prices.retain(|_, past| past.is_lacked(cursors));
+        }
+        self.needed = self.bids.len() + self.asks.len();
     }
 
     fn forget_half(&mut self, side: Side) {

@@ -35,6 +35,8 @@ pub enum Bug {
     PauseIgnored,
     /// What falls out of a ring is not kept for later merges.
     OlderForgotten,
+    /// What is kept for later merges is kept for the nearest laggard alone.
+    OlderForNearest,
     /// A merged message does not say that the epoch changed.
     EpochUntold,
     /// Entries are not counted for subscriptions that are held.
@@ -63,7 +65,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::EntryDropped,
         Self::EntryRepeated,
         Self::RestForgotten,
@@ -78,6 +80,7 @@ impl Bug {
         Self::PrevOfStream,
         Self::PauseIgnored,
         Self::OlderForgotten,
+        Self::OlderForNearest,
         Self::EpochUntold,
         Self::HeldUncounted,
         Self::SnapshotRepeated,

@@ -53,8 +53,9 @@ pub(crate) struct SimClient {
     pub(crate) gone: bool,
     /// Behind so many bytes begins what it is sent as a client that opted in.
     ext_from: Option<u64>,
-    /// What it sent in ping frames and was not answered yet.
+    /// What it sent in ping frames and was not answered yet, and how many it sent.
     pub(crate) pings: VecDeque<Vec<u8>>,
+    pub(crate) pings_sent: u8,
     /// Codes that it may be closed with because somebody asked for that.
     pub(crate) closings: Vec<u16>,
     pub(crate) oracle: Oracle,
@@ -99,6 +100,7 @@ impl SimClient {
             gone: false,
             ext_from: None,
             pings: VecDeque::new(),
+            pings_sent: 0,
             closings: Vec::new(),
             oracle: Oracle::new(ext),
         }
@@ -158,7 +160,7 @@ impl SimClient {
                     .take(payload, instruments)
                     .map_err(|what| format!("{what}: {}", String::from_utf8_lossy(payload)))?,
                 8 if len >= 2 => self.oracle.closed = Some(u16::from_be_bytes([payload[0], payload[1]])),
-                10 if self.pings.pop_front().is_some_and(|ping| ping == payload) => {}
+                10 if take_pong(&mut self.pings, payload) => {}
                 other => return Err(format!("a frame with opcode {other}")),
             }
             self.read_bytes += (header + len) as u64;
@@ -293,4 +295,11 @@ impl Sink for Sockets<'_> {
     fn now(&mut self) -> Now {
         self.now
     }
+}
+
+/// Takes an answer to a ping; of those that the gateway took while the client did not read only the newest is answered.
+fn take_pong(pings: &mut VecDeque<Vec<u8>>, payload: &[u8]) -> bool {
+    let at = pings.iter().position(|ping| ping == payload);
+    pings.drain(..at.map_or(0, |at| at + 1));
+    at.is_some()
 }

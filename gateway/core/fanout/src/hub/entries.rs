@@ -60,6 +60,7 @@ impl Hub {
         stream.push(entry, batch, at..end);
         self.ring_bytes = self.ring_bytes + stream.ring_bytes() - before;
         let channel = stream.key.channel();
+        let is_crowded = stream.older.is_crowded(stream.subscribers.len() + stream.held.len());
         let held = if planted::is(Bug::HeldUncounted) { 0 } else { stream.held.len() };
         let counts = self.stats.channel(channel);
         counts.fanned_out += (stream.subscribers.len() + held) as u64;
@@ -96,6 +97,28 @@ impl Hub {
         while let Some(id) = self.scratch.overflowed.pop() {
             self.lag_without_range(id, channel);
         }
+        if is_crowded {
+            self.forget_unneeded(entry.stream);
+        }
+    }
+
+    /// Forgets the older entries of a stream that no cursor stands before. Who keeps up has no cursor, and stands in the ring.
+    fn forget_unneeded(&mut self, stream: StreamId) {
+        let Some(stream) = self.streams[stream.index()].as_deref_mut() else { return };
+        let cursors = &mut self.scratch.cursors;
+        cursors.clear();
+        for SubRef { client, sub } in stream.readers() {
+            let Some(client) = self.clients[client.index()].as_ref() else { continue };
+            let sub = &client.subs[sub as usize];
+            if client.mode != Mode::Live || !sub.is_fed() {
+                cursors.push(sub.cursor);
+            }
+        }
+        cursors.sort_unstable();
+        if planted::is(Bug::OlderForNearest) {
+            cursors.drain(..cursors.len().saturating_sub(1));
+        }
+        stream.older.forget_unneeded(cursors);
     }
 
     /// A position at or before everything that live clients were given and not sent: the queue is in the order in which clients

@@ -135,11 +135,13 @@ impl World {
     /// Pings, as a request or by a frame.
     pub(super) fn ping_somebody(&mut self) {
         let Some(id) = self.pick_open() else { return };
-        let len = self.rng.below(126) as usize;
+        let len = self.rng.below(126).max(1) as usize;
         let by_frame = self.rng.one_in(2);
         let Some(client) = self.clients.find(id) else { return };
         if by_frame {
-            let payload = vec![b'?'; len];
+            // No two that wait at once are alike.
+            client.pings_sent = client.pings_sent.wrapping_add(1);
+            let payload = vec![client.pings_sent; len];
             client.pings.push_back(payload.clone());
             self.hub.handle_ping(id, &payload);
             self.drain_hub();
