@@ -63,6 +63,8 @@ faults() {
   local out=target/test-env/load
   mkdir -p "$out"
   if [[ $long == yes ]]; then
+    # Ten thousand clients need as many descriptors; whoever may not have them is told so.
+    ulimit -S -n "$(ulimit -H -n)"
     target/release/loadtest faults --duration 10m --json "$out/faults.json" && target/release/loadtest rolling
   else
     target/release/loadtest faults --duration 2m --json "$out/faults.json" &&
