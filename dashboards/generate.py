@@ -255,8 +255,9 @@ def capacity():
          (6, graph("Connections", "Open WebSocket connections, the most that are taken, and HTTP connections not yet upgraded.", "short", [
              query(total("gateway_connections"), "open"), query(total("gateway_connections_max"), "at most"), query(total("gateway_handshakes"), "not upgraded")], section="GatewayConnectionsNearLimit"))],
         [6,
-         (6, graph("Ending, or short of memory", "1 while a gateway ends, or refuses new work because memory is short.", "bool_yes_no", [
-             query(pick("gateway_stopping"), "{{instance}} ends"), query(pick("gateway_memory_tight"), "{{instance}} is short of memory")], max=1, section="What strangers may do")),
+         (6, graph("Ending, short of memory, unusable files", "1 while a gateway ends, refuses new work because memory is short, or cannot use files as they are.", "bool_yes_no", [
+             query(pick("gateway_stopping"), "{{instance}} ends"), query(pick("gateway_memory_tight"), "{{instance}} is short of memory"),
+             query(f"max by (files) ({pick('gateway_files_unusable')})", "bad {{files}}")], max=1, section="What strangers may do")),
          (6, graph("Log lines lost", "Lines that standard error did not take.", "short", [query(rate("gateway_log_lines_lost_total", by="reason"), "{{reason}}")], section="Signals")),
          (6, graph("Certificates", "Times that certificate and key were read again.", "short", [query(rate("gateway_tls_reloads_total", by="result"), "{{result}}")], section="TLS")),
          (6, graph("Started", "Age of the process.", "s", [query(f"time() - {pick('process_start_time_seconds', JOB)}", "{{instance}}")], section="GatewayRestartLoop"))],

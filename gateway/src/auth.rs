@@ -11,7 +11,7 @@ mod keeper;
 mod seats;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ::auth::{Authority, Credential, Identity, Proof, Refusal, RevocationError, Revocations, Standing};
 use crossbeam_channel::{Sender, TrySendError, bounded};
@@ -64,6 +64,8 @@ pub struct AuthStats {
     pub refused: [AtomicU64; Refusal::ALL.len()],
     /// Times that changed files were read: whole, and in vain.
     pub reloads: [AtomicU64; 2],
+    /// Whether the last time was in vain.
+    pub unusable: AtomicBool,
 }
 
 /// What a tier means to somebody who is let in.

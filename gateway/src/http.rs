@@ -53,8 +53,12 @@ struct Patience {
     life: Duration,
 }
 
-/// Serves one HTTP/1.1 connection with deadlines and bounded heads.
-async fn serve_connection<S, F>(stream: S, patience: Patience, handle: impl Fn(Request<Incoming>) -> F)
+/// Serves one HTTP/1.1 connection with deadlines and bounded heads. Returns which limit ended it, if one did.
+async fn serve_connection<S, F>(
+    stream: S,
+    patience: Patience,
+    handle: impl Fn(Request<Incoming>) -> F,
+) -> Option<Reason>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Future<Output = Answer>,
@@ -73,16 +77,18 @@ where
         .with_upgrades();
     let mut connection = pin!(connection);
     // hyper waits for ever between two requests, and for a peer that does not read its answer.
-    let result = match timeout(patience.life, connection.as_mut()).await {
-        Ok(result) => result,
-        Err(_) => {
-            connection.as_mut().graceful_shutdown();
-            // An answer under way may be finished; over this patience too the connection is dropped.
-            timeout(patience.head, connection).await.unwrap_or(Ok(()))
-        }
+    let Ok(result) = timeout(patience.life, connection.as_mut()).await else {
+        connection.as_mut().graceful_shutdown();
+        // An answer under way may be finished; over this patience too the connection is dropped.
+        let _ = timeout(patience.head, connection).await;
+        return Some(Reason::HttpLate);
     };
-    if let Err(error) = result {
-        tracing::debug!(%error, "an HTTP connection ended badly");
+    let error = result.err()?;
+    tracing::debug!(%error, "an HTTP connection ended badly");
+    match error {
+        error if error.is_timeout() => Some(Reason::HeadLate),
+        error if error.is_parse_too_large() => Some(Reason::HeadTooBig),
+        _ => None,
     }
 }
 

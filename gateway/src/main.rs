@@ -205,4 +205,7 @@ fn greet(app: &App, feed: &str) {
          feed        {feed}\n\nCtrl-C ends it.\n"
     ));
     tracing::info!(%public, %admin, feed, version = gateway::VERSION, "started");
+    if cfg!(feature = "unmeasured") {
+        tracing::warn!("built without histograms, for a benchmark: not for use");
+    }
 }

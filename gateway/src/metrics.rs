@@ -51,6 +51,8 @@ pub struct Counts {
     threads: [ThreadTimes; KINDS.len()],
     opened: u64,
     refusals: [u64; Reason::ALL.len()],
+    /// Times that connections were left in the kernel's queue.
+    accept_waits: u64,
     /// Credentials accepted: tokens, API keys.
     auth_accepted: [u64; 2],
     /// In the order of `Refusal::ALL`.
@@ -66,6 +68,8 @@ pub struct Counts {
     memory_tight: bool,
     log_lines_lost: [u64; LOSSES.len()],
     tls_reloads: [u64; 2],
+    /// Whether files that were tried last cannot be used: keys, certificate.
+    unusable: [bool; 2],
 }
 
 /// Nanoseconds as the unit that is published.
@@ -160,9 +164,14 @@ impl Metrics {
             memory_tight: self.public.memory.is_tight(),
             log_lines_lost: logs::lost(),
             tls_reloads: self.public.tls.as_ref().map_or([0; 2], |tls| tls.reloads()),
+            unusable: [
+                self.public.auth.stats.unusable.load(Ordering::Relaxed),
+                self.public.tls.as_ref().is_some_and(|tls| tls.is_unusable()),
+            ],
             stopping: self.stopping.load(Ordering::Relaxed),
             opened: self.public.upgraded.load(Ordering::Relaxed),
             refusals: self.public.refusals.counts(),
+            accept_waits: self.public.refusals.waits(),
             auth_accepted: loaded(&self.public.auth.stats.accepted),
             auth_refused: loaded(&self.public.auth.stats.refused),
             auth_reloads: loaded(&self.public.auth.stats.reloads),

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 use std::{fs, io};
 
@@ -54,6 +54,8 @@ pub struct Tls {
     /// Of the files that were tried last.
     stamp: Mutex<Stamp>,
     reloads: [AtomicU64; 2],
+    /// Whether the files that were tried last cannot be used.
+    unusable: AtomicBool,
 }
 
 impl Tls {
@@ -64,7 +66,8 @@ impl Tls {
     pub fn load(files: &TlsConfig) -> Result<Self, TlsError> {
         let stamp = stamp(files);
         let current = RwLock::new(Arc::new(read(files)?));
-        Ok(Self { files: files.clone(), current, stamp: Mutex::new(stamp), reloads: Default::default() })
+        let (reloads, unusable) = Default::default();
+        Ok(Self { files: files.clone(), current, stamp: Mutex::new(stamp), reloads, unusable })
     }
 
     /// For the next connection.
@@ -75,8 +78,10 @@ impl Tls {
     /// Reads the files again. When they cannot be used, what is in force stays so.
     pub fn reload(&self) {
         *self.stamp.lock() = stamp(&self.files);
-        // Relaxed: bare counts.
-        match read(&self.files) {
+        let config = read(&self.files);
+        // Relaxed: bare counts and a flag.
+        self.unusable.store(config.is_err(), Ordering::Relaxed);
+        match config {
             Ok(config) => {
                 *self.current.write() = Arc::new(config);
                 self.reloads[0].fetch_add(1, Ordering::Relaxed);
@@ -93,6 +98,12 @@ impl Tls {
     #[must_use]
     pub fn reloads(&self) -> [u64; 2] {
         self.reloads.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// Whether the files as they are cannot be used; others are in force then.
+    #[must_use]
+    pub fn is_unusable(&self) -> bool {
+        self.unusable.load(Ordering::Relaxed)
     }
 
     /// Reloads whenever one of the files changes, for ever.

@@ -1,21 +1,36 @@
-//! Who is let in, and what for: tokens and API keys at the upgrade and by `login`, grants at every subscription, over real sockets.
+//! Who is let in, and what for: tokens and API keys at the upgrade and by `login`, grants at every subscription, over real sockets and over
+//! TLS.
 //!
 //! What happens to a connection that was let in before is in `grants.rs`.
 
 mod support;
 
+use std::net::SocketAddr;
+
+use gateway::config::Config;
 use serde_json::{Value, json};
 use support::gateway::{Gateway, settings};
 use support::http::{Answer, ask, get};
 use support::scene::{Asker, Scene};
 use support::socket::{CLOSE, Frame, Socket, TEXT};
 use support::token::{Files, SECRET, base64url, bearer, key, now_s, signed, token};
+use support::tunnel::{Credentials, Tunnel};
 
 const UPGRADE: &str = "GET /v2 HTTP/1.1\r\nHost: gateway\r\nUpgrade: websocket\r\nConnection: close, Upgrade\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
 
-fn upgrade(gateway: &Gateway, headers: &str) -> Answer {
-    ask(gateway.public, &format!("{UPGRADE}{headers}\r\n"))
+fn upgrade(address: SocketAddr, headers: &str) -> Answer {
+    ask(address, &format!("{UPGRADE}{headers}\r\n"))
+}
+
+/// A gateway under watch with both listeners, and the ways to it: plain, and over TLS.
+fn open(mut config: Config) -> (Scene, Tunnel, [SocketAddr; 2]) {
+    let credentials = Credentials::make();
+    credentials.put_into(&mut config);
+    let scene = Scene::start(config);
+    let tunnel = Tunnel::to(&scene.gateway, &credentials);
+    let ways = [scene.gateway.public, tunnel.address];
+    (scene, tunnel, ways)
 }
 
 /// Every token that must not be accepted, with the reason.
@@ -27,7 +42,9 @@ fn bad_tokens() -> Vec<(&'static str, &'static str, String)> {
     let unsigned = format!("{}.{}.", base64url(br#"{"alg":"none"}"#), base64url(claims.as_bytes()));
     vec![
         ("expired", "token expired", token(json!({ "exp": now_s() - 1 }))),
+        ("expired", "token expired", token(json!({ "exp": 0 }))),
         ("early", "token not valid yet", token(json!({ "nbf": now_s() + 600 }))),
+        ("early", "token not valid yet", token(json!({ "nbf": now_s() + 600, "exp": now_s() + 900 }))),
         ("issuer", "token of another issuer", token(json!({ "iss": "else" }))),
         ("issuer", "token of another issuer", token(json!({ "iss": null }))),
         ("audience", "token for another audience", token(json!({ "aud": "else" }))),
@@ -44,6 +61,16 @@ fn bad_tokens() -> Vec<(&'static str, &'static str, String)> {
             "algorithm",
             "token signed with an algorithm that is not accepted",
             with_header(r#"{"alg":"none"}"#),
+        ),
+        (
+            "algorithm",
+            "token signed with an algorithm that is not accepted",
+            with_header(r#"{"alg":"NoNe"}"#),
+        ),
+        (
+            "algorithm",
+            "token signed with an algorithm that is not accepted",
+            with_header(r#"{"alg":"hs256"}"#),
         ),
         (
             "algorithm",
@@ -76,11 +103,13 @@ fn refused(gateway: &Gateway) -> impl Fn(&str) -> u64 {
 #[test]
 fn a_token_that_is_not_right_is_refused_at_the_upgrade_with_401() {
     let files = Files::new();
-    let mut scene = Scene::start(files.settings(settings()));
+    let (mut scene, _tunnel, ways) = open(files.settings(settings()));
     let cases = bad_tokens();
-    for (reason, words, token) in &cases {
+    for (way, (reason, words, token)) in
+        ways.iter().flat_map(|way| cases.iter().map(move |case| (*way, case)))
+    {
         let before = refused(&scene.gateway)(reason);
-        let answer = upgrade(&scene.gateway, &bearer(token));
+        let answer = upgrade(way, &bearer(token));
         assert_eq!((answer.status, answer.body.trim_end()), (401, *words), "{reason}: {token}");
         let challenge = answer.header("www-authenticate");
         assert!(challenge.starts_with("Bearer realm=\"gateway\""), "{challenge}");
@@ -89,10 +118,10 @@ fn a_token_that_is_not_right_is_refused_at_the_upgrade_with_401() {
         assert_eq!(refused(&scene.gateway)(reason), before + 1, "{reason}");
     }
     let two = bearer(&token(json!({}))).repeat(2);
-    assert_eq!(upgrade(&scene.gateway, &two).status, 401, "which of two is meant is a guess");
+    assert!(ways.iter().all(|way| upgrade(*way, &two).status == 401), "which of two is meant is a guess");
     let samples = scene.gateway.samples();
     let all = samples.of("gateway_connections_refused_total", "reason", "not_authenticated");
-    assert_eq!(all, cases.len() as u64 + 1);
+    assert_eq!(all, 2 * (cases.len() as u64 + 1));
     assert_eq!(samples.of("gateway_auth_accepted_total", "kind", "token"), 0);
     scene.check_canary();
 }
@@ -100,7 +129,8 @@ fn a_token_that_is_not_right_is_refused_at_the_upgrade_with_401() {
 #[test]
 fn a_token_that_is_right_is_let_in_however_it_is_written() {
     let files = Files::new();
-    let gateway = Gateway::start_ready(files.settings(settings()));
+    let (scene, _tunnel, ways) = open(files.settings(settings()));
+    let gateway = &scene.gateway;
     let good = token(json!({ "tier": "default" }));
     let not_tokens = ["", "Authorization: Basic YTpi\r\n", "X-Authorization: Bearer nonsense\r\n"];
     let tokens = [
@@ -108,23 +138,32 @@ fn a_token_that_is_right_is_let_in_however_it_is_written() {
         format!("authorization: bearer {good}\r\n"),
         format!("AUTHORIZATION: BEARER   {good}  \r\n"),
         bearer(&token(json!({ "aud": ["else", "gateway"], "nbf": now_s() - 1, "iat": now_s() + 100 }))),
+        bearer(&longest_token()),
     ];
-    let sockets: Vec<Socket> = not_tokens
-        .into_iter()
-        .chain(tokens.iter().map(String::as_str))
-        .map(|headers| Socket::connect_saying(gateway.public, "/v2", headers))
-        .collect();
+    let all = || not_tokens.into_iter().chain(tokens.iter().map(String::as_str));
+    let through = |way: &SocketAddr| -> Vec<Socket> {
+        all().map(|headers| Socket::connect_saying(*way, "/v2", headers)).collect()
+    };
+    let sockets: Vec<Socket> = ways.iter().flat_map(through).collect();
+    let tokens = 2 * tokens.len();
     // In an address a token would get into the logs of everybody on the way: it is not looked at.
     let _query = Socket::connect(gateway.public, "/v2?token=nonsense&access_token=nonsense");
-    assert_eq!(gateway.samples().of("gateway_auth_accepted_total", "kind", "token"), tokens.len() as u64);
+    assert_eq!(gateway.samples().of("gateway_auth_accepted_total", "kind", "token"), tokens as u64);
     let subjects = |gateway: &Gateway| {
         let list = get(gateway.admin, "/clients").json();
         list.as_array().unwrap().iter().filter(|one| one["subject"] == "alice").count()
     };
-    support::wait_for("everybody to have come to a shard", || {
-        (subjects(&gateway) == tokens.len()).then_some(())
-    });
+    support::wait_for("everybody to have come to a shard", || (subjects(gateway) == tokens).then_some(()));
     drop(sockets);
+}
+
+/// A good token of as many bytes as one may have, or of as many as come near to that: base64 goes in steps.
+fn longest_token() -> String {
+    const BYTES_MAX: usize = 4_096;
+    let tokens = (0..BYTES_MAX).rev().map(|pad| token(json!({ "pad": "x".repeat(pad) })));
+    let longest = tokens.into_iter().find(|token| token.len() <= BYTES_MAX).expect("a short one fits");
+    assert!(longest.len() > BYTES_MAX - 4, "{}", longest.len());
+    longest
 }
 
 fn login(token: &str) -> Vec<u8> {
@@ -134,10 +173,12 @@ fn login(token: &str) -> Vec<u8> {
 #[test]
 fn a_token_that_is_not_right_ends_a_connection_that_logs_in_with_it() {
     let files = Files::new();
-    let mut scene = Scene::start(files.settings(settings()));
-    for (reason, words, token) in bad_tokens() {
+    let (mut scene, _tunnel, ways) = open(files.settings(settings()));
+    for (way, (reason, words, token)) in
+        ways.iter().flat_map(|way| bad_tokens().into_iter().map(move |case| (*way, case)))
+    {
         let before = refused(&scene.gateway)(reason);
-        let mut asker = scene.asker("/v2");
+        let mut asker = Asker::over(Socket::connect(way, "/v2"));
         asker.socket.send(TEXT, &login(&token));
         let answer = asker.answer();
         let expected = format!("Authentication failed: {words}");
@@ -190,7 +231,7 @@ fn a_grant_covers_what_it_says_and_nothing_that_looks_like_it() {
     let mut config = files.settings(settings());
     config.tiers.insert("strict".into(), config.delivery.clone());
     config.tiers.get_mut("strict").unwrap().trade.policies = vec!["drop_oldest".into()];
-    let gateway = Gateway::start_ready(config);
+    let (_scene, _tunnel, ways) = open(config);
     let everything = json!(["*"]);
     let book = json!({ "channel": "book", "symbol": ["BTC/USD"], "depth": 25 });
     let of = |symbol: &str| json!({ "channel": "ticker", "symbol": [symbol] });
@@ -214,6 +255,14 @@ fn a_grant_covers_what_it_says_and_nothing_that_looks_like_it() {
         (json!({ "symbols": everything }), of("\u{0412}TC/USD"), none("\u{0412}TC/USD")),
         (json!({ "symbols": everything }), of("BTC\u{2215}USD"), none("BTC\u{2215}USD")),
         (json!({ "symbols": everything }), of("BTC/USD\u{0}"), none("BTC/USD\u{0}")),
+        (json!({ "symbols": everything }), of("Btc/Usd"), none("Btc/Usd")),
+        (json!({ "symbols": everything }), of("\u{ff22}TC/USD"), none("\u{ff22}TC/USD")),
+        (json!({ "symbols": everything }), of("BTC/USD\u{301}"), none("BTC/USD\u{301}")),
+        (json!({ "symbols": everything }), of("BTC/\u{200b}USD"), none("BTC/\u{200b}USD")),
+        (json!({ "symbols": everything }), of("BTC%2FUSD"), none("BTC%2FUSD")),
+        (json!({ "symbols": everything }), of("BTC-USD"), none("BTC-USD")),
+        // A symbol that there is not is told to be none, granted or not: whoever guesses learns nothing of grants.
+        (json!({ "symbols": ["ETH/*"] }), of("btc/usd"), none("btc/usd")),
         (json!({ "channels": ["ticker"] }), of("BTC/USD"), "ok".into()),
         (json!({ "channels": ["book"] }), of("BTC/USD"), denied("channel ticker")),
         (json!({ "channels": [] }), json!({ "channel": "instrument" }), denied("channel instrument")),
@@ -227,9 +276,11 @@ fn a_grant_covers_what_it_says_and_nothing_that_looks_like_it() {
             "Policy not supported, choose drop_oldest".into(),
         ),
     ];
-    for (grant, params, expected) in cases {
+    for (way, (grant, params, expected)) in
+        ways.iter().flat_map(|way| cases.iter().map(move |case| (*way, case)))
+    {
         let token = token(grant.clone());
-        let mut asker = Asker::over(Socket::connect_saying(gateway.public, "/v2", &bearer(&token)));
+        let mut asker = Asker::over(Socket::connect_saying(way, "/v2", &bearer(&token)));
         let message = json!({ "method": "subscribe", "params": params }).to_string();
         let answers = asker.ask(TEXT, message.as_bytes(), 1);
         let got = answers[0]["error"].as_str().unwrap_or("ok");
@@ -240,11 +291,19 @@ fn a_grant_covers_what_it_says_and_nothing_that_looks_like_it() {
 #[test]
 fn who_comes_back_is_not_given_what_it_is_no_longer_granted() {
     let files = Files::new();
-    let gateway = Gateway::start_ready(files.settings(settings()));
+    let (_scene, _tunnel, ways) = open(files.settings(settings()));
+    for way in ways {
+        for channel in ["trade", "book", "ticker"] {
+            check_resume(way, channel);
+        }
+    }
+}
+
+/// A client that had a stream comes back with a grant that does not cover it, and then with one that does.
+fn check_resume(way: SocketAddr, channel: &str) {
     let resume = |grant: Value, point: Value| {
-        let mut asker =
-            Asker::over(Socket::connect_saying(gateway.public, "/v2?ext=1", &bearer(&token(grant))));
-        let params = json!({ "channel": "trade", "symbol": ["BTC/USD"], "resume": point });
+        let mut asker = Asker::over(Socket::connect_saying(way, "/v2?ext=1", &bearer(&token(grant))));
+        let params = json!({ "channel": channel, "symbol": ["BTC/USD"], "resume": point });
         let answers =
             asker.ask(TEXT, json!({ "method": "subscribe", "params": params }).to_string().as_bytes(), 1);
         (answers[0].clone(), asker)
@@ -253,10 +312,12 @@ fn who_comes_back_is_not_given_what_it_is_no_longer_granted() {
     let point = json!({ "epoch": first["result"]["epoch"], "seq": first["result"]["seq"] });
     assert!(point["seq"].is_u64(), "{first}");
     drop(asker);
+    let (denied, _) = resume(json!({ "channels": ["ohlc"] }), point.clone());
+    assert_eq!(denied["error"], format!("Permission denied: channel {channel}"), "{denied}");
     let (denied, mut asker) = resume(json!({ "symbols": ["ETH/*"] }), point.clone());
     assert_eq!(denied["error"], "Permission denied: symbol", "{denied}");
     // A grant that was had before does not help later.
-    let message = json!({ "method": "resume", "params": { "channel": "trade", "symbol": ["BTC/USD"] } });
+    let message = json!({ "method": "resume", "params": { "channel": channel, "symbol": ["BTC/USD"] } });
     assert_eq!(asker.ask(TEXT, message.to_string().as_bytes(), 1)[0]["error"], "Subscription Not Found");
     assert_eq!(resume(json!({}), point).0["success"], true);
 }
@@ -267,7 +328,7 @@ fn without_a_token_nobody_is_let_in_where_that_is_wanted() {
     let mut config = files.settings(settings());
     (config.auth.anonymous, config.auth.login_ms) = ("refused".into(), 0);
     let gateway = Gateway::start_ready(config.clone());
-    let answer = upgrade(&gateway, "");
+    let answer = upgrade(gateway.public, "");
     assert_eq!((answer.status, answer.header("www-authenticate")), (401, "Bearer realm=\"gateway\""));
     assert_eq!(refused(&gateway)("missing"), 1);
     let depth = "/0/public/Depth?pair=BTC/USD";
@@ -320,7 +381,7 @@ fn a_subject_has_so_many_connections_and_requests() {
     let gateway = Gateway::start_ready(config);
     let headers = bearer(&token(json!({})));
     let mut askers = [(); 2].map(|()| Asker::over(Socket::connect_saying(gateway.public, "/v2", &headers)));
-    let answer = upgrade(&gateway, &headers);
+    let answer = upgrade(gateway.public, &headers);
     assert_eq!((answer.status, answer.body.trim_end()), (429, "too many connections of this subject"));
     let mut third = Asker::over(Socket::connect(gateway.public, "/v2"));
     third.socket.send(TEXT, &login(&token(json!({}))));
@@ -376,7 +437,7 @@ fn an_api_key_is_let_in_with_what_its_entry_says() {
     assert_eq!(asker.ask(TEXT, &subscribe("book"), 1)[0]["error"], "Permission denied: channel book");
     assert_eq!(asker.ask(TEXT, &subscribe("trade"), 1)[0]["success"], true);
     for wrong in [hash.as_str(), "mdk_robo", "mdk_robot2"] {
-        assert_eq!(upgrade(&gateway, &bearer(wrong)).status, 401, "{wrong}");
+        assert_eq!(upgrade(gateway.public, &bearer(wrong)).status, 401, "{wrong}");
     }
     let samples = gateway.samples();
     assert_eq!(samples.of("gateway_auth_accepted_total", "kind", "api_key"), 1);

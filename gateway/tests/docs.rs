@@ -121,6 +121,39 @@ fn every_alert_has_its_section_in_the_operations_page() {
 }
 
 #[test]
+fn every_limit_on_strangers_has_an_answer_a_count_and_a_test() {
+    let page = read("docs/operations.md");
+    let (_, section) = page.split_once("\n## What strangers may do\n").expect("docs/operations.md has it");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| `")).collect();
+    assert!(rows.len() > 15, "the limits are rows of a table: {rows:?}");
+    let labels = read("gateway/src/metrics/table.rs");
+    let unit_tests = files_in("gateway/src/http", &[".rs"])
+        .into_iter()
+        .filter_map(|(_, text)| text.split_once("#[cfg(test)]").map(|(_, tests)| tests.to_owned()));
+    let whole = files_in("gateway/tests", &[".rs"]).into_iter().map(|(_, text)| text);
+    let tests = unit_tests.chain(whole).collect::<String>();
+    let mut complaints = Vec::new();
+    for row in rows {
+        let (limit, answer) = row.trim_matches('|').split_once(" | ").unwrap_or((row, ""));
+        for setting in quoted(limit).into_iter().filter(|text| text.contains('.')) {
+            let name = setting.rsplit('.').next().unwrap_or_default();
+            if answer.trim().is_empty() {
+                complaints.push(format!("{setting}: say what happens beyond it"));
+            }
+            // What the kernel does is counted elsewhere, and the row says where.
+            if !labels.contains(&format!("(\"{name}\", ")) && !row.contains("`gateway_") {
+                complaints.push(format!("{setting}: count it in gateway_limit_refusals_total"));
+            }
+            if !tests.contains(&format!(".{name}")) {
+                complaints.push(format!("{setting}: no test sets it"));
+            }
+        }
+    }
+    check("these limits lack something", complaints);
+}
+
+#[test]
 fn the_table_of_close_codes_is_the_one_of_the_code() {
     let table = wire::close::markdown_table();
     assert!(

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -12,6 +13,7 @@ use support::http::{Answer, ask};
 use support::scene::Scene;
 use support::socket::Socket;
 use support::token::{Files, SECRET, bearer, key, now_s, signed, token};
+use support::tunnel::{Credentials, Tunnel};
 use support::view::View;
 use support::wait_for;
 
@@ -26,7 +28,11 @@ fn post(gateway: &Gateway, path: &str) -> Answer {
 
 /// A client that presented a token, and takes trades, books and tickers of some symbols.
 fn follower(gateway: &Gateway, path: &str, token: &str, symbols: &[&str]) -> Client {
-    let mut client = Client::over(Socket::connect_saying(gateway.public, path, &bearer(token)));
+    follower_at(gateway.public, path, token, symbols)
+}
+
+fn follower_at(address: SocketAddr, path: &str, token: &str, symbols: &[&str]) -> Client {
+    let mut client = Client::over(Socket::connect_saying(address, path, &bearer(token)));
     client.follow(symbols, 10);
     let updates = client.view.updates;
     client.wait("the market", |view| view.updates > updates);
@@ -47,12 +53,24 @@ fn end(client: &mut Client) -> (Instant, u16, String) {
     (at, code, told[0]["text"].as_str().expect("it is about the whole grant").to_owned())
 }
 
+/// A gateway under watch that is given files, with a way through TLS.
+fn open(files: &Files) -> (Scene, Tunnel) {
+    let credentials = Credentials::make();
+    let mut config = files.settings(settings());
+    credentials.put_into(&mut config);
+    let scene = Scene::start(config);
+    let tunnel = Tunnel::to(&scene.gateway, &credentials);
+    (scene, tunnel)
+}
+
 #[test]
 fn whoever_is_revoked_by_an_operator_gets_nothing_more_within_a_second() {
     let files = Files::new();
-    let mut scene = Scene::start(files.settings(settings()));
+    let (mut scene, tunnel) = open(&files);
     let all = ["BTC/USD", "ETH/USD"];
     let gateway = &scene.gateway;
+    let mut secure = follower_at(tunnel.address, "/v2?ext=1", &token(json!({ "jti": "t-1" })), &all);
+    let mut secure_plain = follower_at(tunnel.address, "/v2", &token(json!({ "jti": "t-1" })), &all);
     let mut one = follower(gateway, "/v2?ext=1", &token(json!({ "jti": "t-1" })), &all);
     let mut same = follower(gateway, "/v2?ext=1", &token(json!({ "jti": "t-2" })), &all);
     let mut plain = follower(gateway, "/v2", &token(json!({ "sub": "m\u{e9}lanie" })), &all);
@@ -64,6 +82,10 @@ fn whoever_is_revoked_by_an_operator_gets_nothing_more_within_a_second() {
     let (at, code, text) = end(&mut one);
     assert_eq!((code, text.as_str()), (4403, "grant revoked"));
     assert!(at - known < STOPPED_WITHIN, "{:?}", at - known);
+    let (at, code, text) = end(&mut secure);
+    assert_eq!((code, text.as_str()), (4403, "grant revoked"), "over TLS");
+    assert!(at - known < STOPPED_WITHIN, "over TLS after {:?}", at - known);
+    assert_eq!(secure_plain.wait_closed(), 4403);
 
     // The other token of the same subject was not meant; the subject is.
     let updates = same.view.updates;
@@ -114,6 +136,8 @@ fn files_that_change_are_read_again_and_reach_whoever_is_connected() {
     // A file that cannot be used changes nothing.
     files.put("keys.json", "{\"keys\":[");
     wait_for("the failure", || (reloads("failed") == 1).then_some(()));
+    let unusable = || gateway.samples().of("gateway_files_unusable", "files", "keys");
+    assert_eq!(unusable(), 1);
     let updates = two.view.updates;
     two.wait("the market to go on", |view| view.updates > updates + 20);
 
@@ -123,6 +147,7 @@ fn files_that_change_are_read_again_and_reach_whoever_is_connected() {
     wait_for("the second key", || {
         (gateway.samples().of("gateway_auth_entries", "kind", "key") == 2).then_some(())
     });
+    assert_eq!(unusable(), 0);
     let claims = json!({ "sub": "carol", "exp": now_s() + 600, "iss": "desk", "aud": "gateway" }).to_string();
     let next = signed(r#"{"alg":"HS256","kid":"next"}"#, &claims, SECOND);
     let mut carol = follower(gateway, "/v2?ext=1", &next, &["BTC/USD"]);
@@ -144,9 +169,10 @@ fn an_api_key_that_is_given_less_loses_at_once_what_it_may_not_have() {
         format!("[[key]]\nsubject = \"robot\"\nsha256 = \"{hash}\"\n{more}")
     };
     files.put("api-keys.toml", &entry(""));
-    let gateway = Gateway::start_ready(files.settings(settings()));
-    let mut robot = follower(&gateway, "/v2?ext=1", "mdk_robot", &["BTC/USD", "ETH/USD"]);
-    let mut plain = follower(&gateway, "/v2", "mdk_robot", &["ETH/USD"]);
+    let (scene, tunnel) = open(&files);
+    let gateway = &scene.gateway;
+    let mut robot = follower_at(tunnel.address, "/v2?ext=1", "mdk_robot", &["BTC/USD", "ETH/USD"]);
+    let mut plain = follower(gateway, "/v2", "mdk_robot", &["ETH/USD"]);
     files.put("api-keys.toml", &entry("symbols = [\"BTC/*\"]\n"));
     // The view fails at the first message of a subscription that has ended.
     robot.wait("three subscriptions to end", |view| {
@@ -179,12 +205,13 @@ fn an_api_key_that_is_given_less_loses_at_once_what_it_may_not_have() {
 #[test]
 fn a_token_that_expires_ends_its_connection_unless_a_new_one_came() {
     let files = Files::new();
-    let mut scene = Scene::start(files.settings(settings()));
+    let (mut scene, tunnel) = open(&files);
     // Whole seconds, and time enough to subscribe on a loaded machine.
     let expires = now_s() + 4;
     let short = token(json!({ "exp": expires }));
     let mut one = follower(&scene.gateway, "/v2?ext=1", &short, &["BTC/USD"]);
     let mut plain = follower(&scene.gateway, "/v2", &short, &["BTC/USD"]);
+    let mut secure = follower_at(tunnel.address, "/v2?ext=1", &short, &["BTC/USD"]);
     let mut renewed = follower(&scene.gateway, "/v2?ext=1", &short, &["BTC/USD", "ETH/USD"]);
     let less = token(json!({ "exp": expires + 600, "symbols": ["BTC/USD"] }));
     renewed.send(&json!({ "method": "login", "params": { "token": less } }));
@@ -196,6 +223,9 @@ fn a_token_that_expires_ends_its_connection_unless_a_new_one_came() {
     let late = now_s() - expires;
     assert_eq!((code, text.as_str()), (4410, "token expired"));
     assert!(late <= 1, "{late} s late");
+    let (_, code, text) = end(&mut secure);
+    let late = now_s() - expires;
+    assert_eq!((code, text.as_str(), late <= 1), (4410, "token expired", true), "over TLS: {late} s late");
     assert_eq!(plain.wait_closed(), 4410);
     let updates = renewed.view.updates;
     renewed.wait("the market to go on", |view| view.updates > updates + 50);

@@ -128,6 +128,7 @@ fn connections_are_accepted_so_fast_and_wait_otherwise() {
         assert_eq!(knock(2 + n, &gateway).status, 101, "nobody is refused");
     }
     assert!(start.elapsed() > Duration::from_millis(800), "{:?}", start.elapsed());
+    assert!(reached(&gateway, "accepts_per_s") > 0, "it is counted that they waited");
 }
 
 #[test]

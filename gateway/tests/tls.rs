@@ -27,9 +27,7 @@ const UPGRADE: &str = "GET /v2 HTTP/1.1\r\nHost: gateway\r\nUpgrade: websocket\r
 
 fn settings_with(credentials: &Credentials) -> Config {
     let mut config = settings();
-    config.tls.listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    config.tls.certificate = credentials.certificate_path();
-    config.tls.key = credentials.key_path();
+    credentials.put_into(&mut config);
     config
 }
 
@@ -216,11 +214,15 @@ fn a_renewed_certificate_is_taken_and_a_bad_one_is_not() {
     support::wait_for("it to be counted", || (reloads("renewed") >= 1).then_some(()));
     fs::write(credentials.certificate_path(), "no certificate").unwrap();
     support::wait_for("the bad one to be refused", || (reloads("refused") >= 1).then_some(()));
+    let unusable = || gateway.samples().of("gateway_files_unusable", "files", "certificate");
+    support::wait_for("it to be seen", || (unusable() == 1).then_some(()));
     assert!(shakes_hands(address, new));
     // Also without a change, when it is asked to.
     let before = reloads("refused");
     gateway.reload();
     assert_eq!(reloads("refused"), before + 1);
+    credentials.renew();
+    support::wait_for("a good one to be taken", || (unusable() == 0).then_some(()));
     check_good(&mut canary);
 }
 

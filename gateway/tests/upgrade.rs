@@ -3,11 +3,12 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
 use support::gateway::{Gateway, settings};
 use support::http::{Answer, Samples, ask, get, read_one};
 use support::socket::Socket;
+use support::tunnel::{Credentials, Tunnel};
 
 /// An upgrade request of which one thing can be wrong.
 fn upgrade(first: &str, headers: &[&str]) -> String {
@@ -64,7 +65,11 @@ fn upgrades_that_are_none_are_refused_with_the_reason() {
 
 /// Asks and does not wait for the end of the connection, which the server may keep.
 fn ask_once(gateway: &Gateway, request: &str) -> Answer {
-    let mut stream = TcpStream::connect(gateway.public).expect("the gateway listens");
+    ask_at(gateway.public, request)
+}
+
+fn ask_at(address: SocketAddr, request: &str) -> Answer {
+    let mut stream = TcpStream::connect(address).expect("the gateway listens");
     stream.write_all(request.as_bytes()).expect("it takes a request");
     read_one(&mut stream)
 }
@@ -96,6 +101,12 @@ fn heads_that_are_too_big_are_refused() {
     let many: Vec<String> = (0..100).map(|n| format!("X-{n}: y")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     assert_eq!(ask_once(&gateway, &upgrade(GET_V2, &many)).status, 431);
+    gateway.wait_samples("both to be counted", |samples| reached(samples, "head") == 2);
+}
+
+/// How often a limit was reached.
+fn reached(samples: &Samples, limit: &str) -> u64 {
+    samples.of("gateway_limit_refusals_total", "limit", limit)
 }
 
 #[test]
@@ -130,6 +141,7 @@ fn a_head_that_does_not_come_ends_the_connection() {
     let gateway = Gateway::start(config);
     let answer = ask(gateway.public, "GET /v2 HTTP/1.1\r\nHost: ");
     assert!([0, 408].contains(&answer.status), "{answer:?}");
+    gateway.wait_samples("it to be counted", |samples| reached(samples, "handshake_ms") == 1);
 }
 
 #[test]
@@ -164,43 +176,81 @@ fn requests_that_two_readers_could_read_in_two_ways_are_refused() {
     assert_eq!(gateway.samples().one("gateway_connections_opened_total"), 0);
 }
 
+/// What a page is answered that asks for an upgrade, at a listener and with a host of its own choice.
+fn status_of_page(address: SocketAddr, host: &str, origins: &[&str]) -> u16 {
+    let mut headers = vec![format!("Host: {host}")];
+    headers.extend(origins.iter().map(|origin| format!("Origin: {origin}")));
+    headers.extend([UPGRADE, CONNECTION, KEY, VERSION].map(str::to_owned));
+    ask_at(address, &format!("{GET_V2}\r\n{}\r\n\r\n", headers.join("\r\n"))).status
+}
+
 #[test]
 fn pages_of_others_are_refused_and_programs_are_not() {
+    let credentials = Credentials::make();
     let mut config = settings();
-    config.public.origins = vec!["https://trade.example".to_owned()];
+    config.public.origins = vec!["https://trade.example".to_owned(), "https://desk.example:8443".to_owned()];
+    credentials.put_into(&mut config);
     let gateway = Gateway::start(config);
-    let own = gateway.public;
-    let status = |host: &str, origins: &[&str]| {
-        let mut headers = vec![format!("Host: {host}")];
-        headers.extend(origins.iter().map(|origin| format!("Origin: {origin}")));
-        headers.extend([UPGRADE, CONNECTION, KEY, VERSION].map(str::to_owned));
-        ask_once(&gateway, &format!("{GET_V2}\r\n{}\r\n\r\n", headers.join("\r\n"))).status
-    };
-    let good = [
-        ("gateway.example", &[][..]),
-        ("gateway.example", &["https://trade.example"]),
-        (&own.to_string(), &[&format!("http://{own}")]),
-    ];
-    for (host, origins) in good {
-        assert_eq!(status(host, origins), 101, "{origins:?} at {host}");
-    }
-    let bad: [(&str, &[&str]); 8] = [
-        ("gateway.example", &["null"]),
-        ("gateway.example", &[""]),
-        ("gateway.example", &["https://evil.example"]),
-        ("gateway.example", &["https://trade.example:444"]),
-        ("gateway.example", &["https://trade.example.evil.example"]),
-        ("gateway.example", &["https://trade.example", "https://evil.example"]),
-        // A name that was made to point here.
-        ("evil.example", &["http://evil.example"]),
-        (&own.to_string(), &["http://127.0.0.1:1"]),
-    ];
-    for (host, origins) in bad {
-        assert_eq!(status(host, origins), 403, "{origins:?} at {host}");
+    let tunnel = Tunnel::to(&gateway, &credentials);
+    let tls = gateway.tls.expect("it is switched on");
+    let any = "gateway.example";
+    let mut refused = 0;
+    // Where it is connected to, what the gateway itself is called there, and the schemes of its own page and of the other one.
+    for (address, own, scheme, other) in
+        [(gateway.public, gateway.public, "http", "https"), (tunnel.address, tls, "https", "http")]
+    {
+        let own = own.to_string();
+        let own_page = format!("{scheme}://{own}");
+        let good: [(&str, &[&str]); 4] = [
+            (any, &[]),
+            (any, &["https://trade.example"]),
+            (any, &["https://desk.example:8443"]),
+            (&own, &[&own_page]),
+        ];
+        for (host, origins) in good {
+            assert_eq!(status_of_page(address, host, origins), 101, "{origins:?} at {host}");
+        }
+        let other_scheme = format!("{other}://{own}");
+        let bad: [(&str, &[&str]); 25] = [
+            (any, &["null"]),
+            (any, &[""]),
+            // Others.
+            (any, &["https://evil.example"]),
+            (any, &["file://"]),
+            (any, &["*"]),
+            // Another port, or another scheme.
+            (any, &["https://trade.example:444"]),
+            (any, &["https://trade.example:443"]),
+            (any, &["https://desk.example"]),
+            (any, &["http://trade.example"]),
+            // What looks alike.
+            (any, &["https://trade.example.evil.example"]),
+            (any, &["https://evil-trade.example"]),
+            (any, &["https://trade.example.evil"]),
+            (any, &["https://trade.example."]),
+            (any, &["https://trade.example/"]),
+            (any, &["https://TRADE.example"]),
+            (any, &["HTTPS://trade.example"]),
+            (any, &["https://user@trade.example"]),
+            (any, &["https://tr\u{430}de.example"]),
+            (any, &["https://trade%2eexample"]),
+            // Several.
+            (any, &["https://trade.example", "https://evil.example"]),
+            (any, &["https://trade.example https://evil.example"]),
+            (any, &["https://trade.example,https://evil.example"]),
+            // A name that was made to point here, and this address by another way.
+            ("evil.example", &[&format!("{scheme}://evil.example")]),
+            (&own, &[&format!("{scheme}://127.0.0.1:1")]),
+            (&own, &[&other_scheme]),
+        ];
+        for (host, origins) in bad {
+            assert_eq!(status_of_page(address, host, origins), 403, "{origins:?} at {host}");
+        }
+        refused += bad.len() as u64;
     }
     let samples = gateway.samples();
-    let refused = |reason: &str| samples.of("gateway_connections_refused_total", "reason", reason);
-    assert_eq!((refused("origin"), refused("malformed")), (bad.len() as u64, 0));
+    let counted = |reason: &str| samples.of("gateway_connections_refused_total", "reason", reason);
+    assert_eq!((counted("origin"), counted("malformed")), (refused, 0));
     // Reference data is for everybody; what a page may read of it is its browser's business.
     assert_eq!(get(gateway.public, "/0/public/Time").status, 200);
 }
@@ -233,5 +283,7 @@ fn a_connection_that_idles_between_two_requests_ends() {
     stream.write_all(request).expect("it takes a request");
     assert_eq!(read_one(&mut stream).status, 200);
     assert_eq!(stream.read(&mut [0; 64]).unwrap_or(0), 0, "the end of the connection");
-    gateway.wait_samples("nobody to be left", |samples| samples.one("gateway_handshakes") == 0);
+    gateway.wait_samples("nobody to be left", |samples| {
+        samples.one("gateway_handshakes") == 0 && reached(samples, "http_ms") == 1
+    });
 }

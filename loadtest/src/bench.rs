@@ -36,7 +36,10 @@ use server::{Kind, NAIVE, Server};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use table::{Reading, Readings};
-use works::{Case, Context, Name, Scale};
+use works::{Case, Context, Name, Scale, limit};
+
+pub(crate) use limit::{Floor, Load, SameLoad};
+pub(crate) use work::Work;
 
 /// Rounds of a small and of a full run.
 const ROUNDS_SMALL: u32 = 1;
@@ -68,7 +71,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_delimiter = ',', value_name = "NAME,..")]
     peers: Option<Vec<String>>,
     /// Another gateway to measure as well, with its name in tables: NAME=PROGRAM[,VARIABLE=VALUE..]; repeatable. An empty
-    /// program is the one beside this program.
+    /// program is the one beside this program. `scrape=1s` is no variable: its metrics are asked for so often.
     #[arg(long = "gateway", value_name = "SPEC", value_parser = parse_gateway)]
     gateways: Vec<Kind>,
     /// Rounds over all servers.
@@ -107,6 +110,40 @@ struct Results<'a> {
     readings: &'a Readings,
 }
 
+/// The machine's own limit under the load of a run.
+#[derive(Debug)]
+pub(crate) struct Limit {
+    /// What was asked; of the payload what an update takes at least.
+    pub(crate) load: Load,
+    /// Whether each floor had a core of its own.
+    pub(crate) pinned: bool,
+    pub(crate) floors: Vec<Floor>,
+    /// Floors that could not be measured, and why.
+    pub(crate) unmeasured: Vec<String>,
+}
+
+/// Measures the machine's own limit for a run: both floors, each load for so long. Says on standard error how far it is.
+pub(crate) fn limit(load: &Load, window: Duration) -> Result<Limit, String> {
+    let folder = std::env::temp_dir().join(format!("loadtest-ceiling-{}", std::process::id()));
+    let machine = Machine::prepare_in(folder.clone(), folder.clone())?;
+    let load = Load { payload_bytes: payload::fitting(load.work.symbols, load.payload_bytes), ..*load };
+    // Clients of a run sleep until something comes.
+    let scale = Scale { is_full: false, stalled_for: STALLED_SMALL, load: None, window: Some(window) };
+    let context = Context::new(&machine, scale, load.payload_bytes, true);
+    let (mut floors, mut unmeasured) = (Vec::new(), Vec::new());
+    for mode in [Mode::Batch, Mode::Each] {
+        let kind = Kind::Floor { mode, spin: false };
+        eprintln!("ceiling: {} with {} clients", kind.name(), load.work.clients);
+        match limit::measure(&context, &kind, &load) {
+            Ok(floor) => floors.push(floor),
+            Err(error) => unmeasured.push(format!("{}: {error}", kind.name())),
+        }
+    }
+    // Whatever cannot be removed is in the folder for such things.
+    let _ = std::fs::remove_dir_all(&folder);
+    Ok(Limit { load, pinned: machine.is_pinned(), floors, unmeasured })
+}
+
 /// Measures everything that was asked for, prints tables and writes results.
 pub(crate) fn run(args: &BenchArgs) -> Result<(), String> {
     let machine = Machine::prepare(args.out.as_deref())?;
@@ -131,9 +168,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), String> {
         println!("## {}\n", work.text());
         for case in work.cases(scale) {
             measure(&context, work, case, &kinds, rounds, &mut readings);
-            let compared: Vec<String> =
-                kinds.iter().filter(|kind| kind.is_gateway()).map(|kind| kind.name().to_owned()).collect();
-            let table = readings.table(&work.text(), &case.name(), work.columns(), &compared);
+            let table = readings.table(&work.text(), &case.name(), work.columns(), &compared(&kinds));
             println!("{} ({rounds} rounds)\n\n{table}", case.name());
         }
     }
@@ -152,6 +187,13 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), String> {
     std::fs::write(&path, text + "\n").map_err(|e| format!("cannot write {}: {e}", path.display()))?;
     println!("{:.0} s; raw results in {}", start.elapsed().as_secs_f64(), path.display());
     Ok(())
+}
+
+/// The servers that are compared with the others: gateways, but for the first where there is nobody else.
+fn compared(kinds: &[Kind]) -> Vec<String> {
+    let is_among_themselves = kinds.iter().all(Kind::is_gateway);
+    let gateways = kinds.iter().filter(|kind| kind.is_gateway()).skip(usize::from(is_among_themselves));
+    gateways.map(|kind| kind.name().to_owned()).collect()
 }
 
 /// Runs one case round after round over all servers.
@@ -190,7 +232,7 @@ fn choose_servers(args: &BenchArgs, machine: &Machine) -> Result<(Vec<Kind>, Vec
     let mut kinds = Vec::new();
     for name in &args.servers {
         kinds.extend(match name.as_str() {
-            "gateway" => vec![gateway(name.clone(), machine.gateway.clone(), Vec::new())],
+            "gateway" => vec![gateway(name.clone(), machine.gateway.clone(), Vec::new(), None)],
             "floor-each" => floors(Mode::Each),
             "floor-batch" => floors(Mode::Batch),
             "none" => Vec::new(),
@@ -199,8 +241,8 @@ fn choose_servers(args: &BenchArgs, machine: &Machine) -> Result<(Vec<Kind>, Vec
     }
     for kind in &args.gateways {
         kinds.push(match kind {
-            Kind::Gateway { name, program, settings } if program.as_os_str().is_empty() => {
-                gateway(name.clone(), machine.gateway.clone(), settings.clone())
+            Kind::Gateway { name, program, settings, scraped } if program.as_os_str().is_empty() => {
+                gateway(name.clone(), machine.gateway.clone(), settings.clone(), *scraped)
             }
             kind => kind.clone(),
         });
@@ -219,8 +261,13 @@ fn choose_servers(args: &BenchArgs, machine: &Machine) -> Result<(Vec<Kind>, Vec
     Ok((kinds, absent))
 }
 
-fn gateway(name: String, program: PathBuf, settings: Vec<(String, String)>) -> Kind {
-    Kind::Gateway { name, program, settings }
+fn gateway(
+    name: String,
+    program: PathBuf,
+    settings: Vec<(String, String)>,
+    scraped: Option<Duration>,
+) -> Kind {
+    Kind::Gateway { name, program, settings, scraped }
 }
 
 fn floors(mode: Mode) -> Vec<Kind> {
@@ -241,11 +288,15 @@ fn parse_gateway(text: &str) -> Result<Kind, String> {
         .and_then(|first| first.split_once('='))
         .filter(|(name, _)| !name.is_empty())
         .ok_or("give a name and a program, like old=target/release/gateway")?;
-    let settings = parts
-        .map(|part| part.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned())))
-        .collect::<Option<Vec<_>>>()
-        .ok_or("settings are given like GATEWAY_SHARDS_COUNT=2")?;
-    Ok(gateway(name.to_owned(), PathBuf::from(program), settings))
+    let (mut settings, mut scraped) = (Vec::new(), None);
+    for part in parts {
+        let (key, value) = part.split_once('=').ok_or("settings are given like GATEWAY_SHARDS_COUNT=2")?;
+        match key {
+            "scrape" => scraped = Some(parse_duration(value)?),
+            _ => settings.push((key.to_owned(), value.to_owned())),
+        }
+    }
+    Ok(gateway(name.to_owned(), PathBuf::from(program), settings, scraped))
 }
 
 #[cfg(test)]
@@ -253,11 +304,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn gateways_among_themselves_are_compared_with_the_first() {
+        let [old, new] =
+            ["old", "new"].map(|name| gateway(name.to_owned(), PathBuf::new(), Vec::new(), None));
+        assert_eq!(compared(&[old.clone(), new.clone()]), ["new"]);
+        assert_eq!(compared(&[old, Kind::Naive, new]), ["old", "new"]);
+    }
+
+    #[test]
     fn further_gateways_have_a_name_a_program_and_settings() {
         let settings = vec![("GATEWAY_A".to_owned(), "1".to_owned())];
-        let expected = gateway("old".to_owned(), PathBuf::from("a/gateway"), settings);
+        let expected = gateway("old".to_owned(), PathBuf::from("a/gateway"), settings, None);
         assert_eq!(parse_gateway("old=a/gateway,GATEWAY_A=1"), Ok(expected));
-        assert_eq!(parse_gateway("new="), Ok(gateway("new".to_owned(), PathBuf::new(), Vec::new())));
+        let every = Some(Duration::from_secs(1));
+        let expected = gateway("new".to_owned(), PathBuf::new(), Vec::new(), every);
+        assert_eq!(parse_gateway("new=,scrape=1s"), Ok(expected));
         assert!(parse_gateway("gateway").is_err() && parse_gateway("a=b,C").is_err());
+        assert!(parse_gateway("a=b,scrape=often").is_err());
     }
 }

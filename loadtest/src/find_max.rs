@@ -4,6 +4,7 @@
 //! what a rate broke does not break the next one. The feed is open loop: an event carries the time at which it was due, so a
 //! gateway that falls behind is late by all of it.
 
+use crate::bench;
 use crate::plan::{OwnGateway, RunArgs, Settings, parse_duration};
 use crate::report::{EXIT_BREACHED, EXIT_CLEAN, Report};
 use crate::run;
@@ -53,6 +54,9 @@ struct Try {
     violations: u64,
     gateway_cpu_percent: Option<f64>,
     generator_cpu_percent: f64,
+    /// What the machine's own limit is measured with.
+    #[serde(skip)]
+    load: Option<bench::Load>,
 }
 
 /// The result.
@@ -63,6 +67,16 @@ struct Found<'a> {
     /// The highest rate that held; none when none did.
     max: Option<&'a Try>,
     tries: &'a [Try],
+    /// That rate as a share of what each floor sustains, in percent of updates, when that was asked for.
+    ceiling: Option<Vec<Share>>,
+}
+
+/// A floor, and what the highest rate is of it.
+#[derive(Serialize)]
+struct Share {
+    #[serde(flatten)]
+    floor: bench::Floor,
+    percent: f64,
 }
 
 /// Searches, prints, and returns the exit code.
@@ -92,7 +106,9 @@ pub(crate) fn run(args: &FindMaxArgs) -> Result<u8, String> {
 fn conclude(args: &FindMaxArgs, tries: &[Try]) -> Result<u8, String> {
     let max = tries.iter().filter(|tried| tried.holds).max_by(|a, b| a.rate.total_cmp(&b.rate));
     let p99_bound_us = args.p99.as_micros() as u64;
-    let found = Found { version: env!("CARGO_PKG_VERSION"), p99_bound_us, max, tries };
+    let ceiling = max.and_then(|max| Some((args.run.ceiling?, max.load?)));
+    let ceiling = ceiling.map(|(window, load)| measure_ceiling(&load, window)).transpose()?;
+    let found = Found { version: env!("CARGO_PKG_VERSION"), p99_bound_us, max, tries, ceiling };
     let json = serde_json::to_string(&found).map_err(|e| format!("the result is no JSON: {e}"))?;
     match &args.run.json {
         Some(_) if args.run.prints_json() => println!("{json}"),
@@ -111,8 +127,23 @@ fn conclude(args: &FindMaxArgs, tries: &[Try]) -> Result<u8, String> {
             ),
             None => println!("max         no rate that was tried holds"),
         }
+        for Share { floor, percent } in found.ceiling.iter().flatten() {
+            println!(
+                "ceiling     {percent:.1} % of the {:.0} updates/s of {}",
+                floor.updates_per_s, floor.name
+            );
+        }
     }
     Ok(if max.is_some() { EXIT_CLEAN } else { EXIT_BREACHED })
+}
+
+/// The machine's own limit with the clients of the highest rate. A floor that cannot be measured is said to be so.
+fn measure_ceiling(load: &bench::Load, window: Duration) -> Result<Vec<Share>, String> {
+    let limit = bench::limit(load, window)?;
+    limit.unmeasured.iter().for_each(|why| eprintln!("ceiling: {why}"));
+    let share =
+        |floor: bench::Floor| Share { percent: 100.0 * load.updates_per_s / floor.updates_per_s, floor };
+    Ok(limit.floors.into_iter().map(share).collect())
 }
 
 fn try_rate(settings: &Settings, rate: f64, args: &FindMaxArgs) -> Result<Try, String> {
@@ -167,6 +198,7 @@ fn judge(report: &Report, rate: f64, p99: Duration) -> Try {
         violations: report.violations.total,
         gateway_cpu_percent: report.gateway.as_ref().map(|gateway| gateway.cpu_percent),
         generator_cpu_percent: report.cpu.busiest_thread_percent,
+        load: report.load(),
     }
 }
 

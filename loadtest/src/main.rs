@@ -66,7 +66,10 @@ fn main() -> ExitCode {
 }
 
 fn run_and_report(args: &RunArgs) -> Result<ExitCode, String> {
-    let report = run::run(args).map_err(|e| e.to_string())?.report();
+    let mut report = run::run(args).map_err(|e| e.to_string())?.report();
+    if let Some(window) = args.ceiling {
+        report.measure_ceiling(window)?;
+    }
     match &args.json {
         Some(_) if args.prints_json() => println!("{}", report.json()),
         Some(path) => {

@@ -3,6 +3,7 @@
 //! Owns the merging of the threads' tallies, the JSON object, and the figures that thresholds are judged by.
 //! Never measures. Filled by [`crate::run`], printed by `main`.
 
+pub(crate) mod ceiling;
 pub(crate) mod html;
 mod machine;
 mod measured;
@@ -18,6 +19,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
+use ceiling::Ceiling;
 pub(crate) use machine::Machine;
 pub(crate) use measured::{Measured, closes_of, violations_of};
 
@@ -77,6 +79,8 @@ pub(crate) struct Report {
     pub(crate) cpu: Cpu,
     pub(crate) gateway: Option<GatewayShown>,
     pub(crate) conservation: Conservation,
+    /// The result as a share of the machine's own limit, when that was measured.
+    pub(crate) ceiling: Option<Ceiling>,
     pub(crate) thresholds: Vec<Verdict>,
     pub(crate) warnings: Vec<String>,
     pub(crate) timeline: TimelineShown,

@@ -55,6 +55,34 @@ fn a_threshold_that_does_not_hold_sets_the_exit_code() {
 }
 
 #[test]
+fn a_result_is_shown_as_a_share_of_the_machines_own_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let (json, html) = (folder.path().join("run.json"), folder.path().join("run.html"));
+    let files = ["--json", json.to_str().unwrap(), "--html", html.to_str().unwrap()];
+    let (code, said) = run(Bug::None, &[&["--clients", "3", "--ceiling=50ms"], &files[..]].concat());
+    assert_eq!(code, 0, "{said}");
+    let what = "the machine's own limit, measured after the run: 3 clients, 1 of 1 symbols each, ";
+    assert!(said.contains(what) && said.contains("updates/s, of which this run is "), "{said}");
+    let report: Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
+    let ceiling = &report["ceiling"];
+    let floors = ceiling["floors"].as_array().unwrap();
+    let unmeasured = ceiling["unmeasured"].as_array().unwrap();
+    assert_eq!(floors.len() + unmeasured.len(), 2, "{ceiling:#}");
+    let number = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("{ceiling:#}"));
+    assert!(!floors.is_empty(), "{ceiling:#}");
+    for floor in floors {
+        let whole = number(&floor["updates_per_s"]);
+        let percent = 100.0 * number(&report["updates_per_s"]) / whole;
+        assert!((number(&floor["percent"]) - percent).abs() < 1e-6, "{ceiling:#}");
+        // The server of the test tells a few updates; any floor carries thousands.
+        assert!(whole > 1_000.0 && percent > 0.0 && percent < 100.0, "{ceiling:#}");
+    }
+    assert!(fs::read_to_string(html).unwrap().contains("The machine's own limit"));
+    let (_, said) = run(Bug::None, &[]);
+    assert!(!said.contains("ceiling"), "only when it was asked for: {said}");
+}
+
+#[test]
 fn a_scenario_says_what_is_run_and_flags_win_over_it() {
     let mock = Mock::start(Bug::None);
     let folder = tempfile::tempdir().unwrap();

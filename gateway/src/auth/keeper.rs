@@ -134,6 +134,8 @@ impl Keeper {
         let ordered = self.auth.ordered.lock().clone();
         let loaded = files::load(&self.auth.settings, &ordered);
         let result = usize::from(loaded.is_err());
+        // Relaxed: bare counts and a flag.
+        self.auth.stats.unusable.store(loaded.is_err(), Ordering::Relaxed);
         match loaded {
             Ok(authority) => {
                 self.auth.publish(authority);

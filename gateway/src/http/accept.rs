@@ -83,19 +83,24 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
 
 /// Bounds how fast connections are taken from the kernel's queue, where they wait otherwise.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct Pace<'a> {
     allowance: Allowance,
     bucket: Bucket,
+    refusals: &'a Refusals,
     clock: Clock,
 }
 
-impl Pace {
-    pub(super) fn new(allowance: Allowance, clock: Clock) -> Self {
-        Self { allowance, bucket: Bucket::new(clock.mono()), clock }
+impl<'a> Pace<'a> {
+    pub(super) fn new(allowance: Allowance, refusals: &'a Refusals, clock: Clock) -> Self {
+        Self { allowance, bucket: Bucket::new(clock.mono()), refusals, clock }
     }
 
     /// Waits until one more connection may be taken. May be cancelled.
     pub(super) async fn wait(&mut self) {
+        if self.bucket.try_take(self.allowance, self.clock.mono()) {
+            return;
+        }
+        self.refusals.count_wait();
         while !self.bucket.try_take(self.allowance, self.clock.mono()) {
             // The runtime's timer has this grain anyway.
             sleep(Duration::from_millis(1)).await;

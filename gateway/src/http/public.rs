@@ -138,7 +138,7 @@ pub async fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, state: Arc<Publ
         life: Duration::from_millis(inbound.http_ms),
     };
     let mut acceptor = Acceptor::new(listener, &state.refusals);
-    let mut pace = Pace::new(inbound.accepts(), state.clock);
+    let mut pace = Pace::new(inbound.accepts(), &state.refusals, state.clock);
     let mut speakers = Speakers::new(inbound.handshakes_max, &state.refusals, state.clock);
     let mut turned_away = JoinSet::new();
     loop {
@@ -173,14 +173,19 @@ async fn speak(
     state: Arc<PublicState>,
 ) {
     let handle = |request| route(request, peer, Arc::clone(&state));
-    let Some(tls) = tls else { return serve_connection(stream, patience, handle).await };
-    match timeout(patience.head, tls.accept(stream)).await {
-        Ok(Ok(stream)) => serve_connection(stream, patience, handle).await,
-        Ok(Err(error)) => {
-            state.refusals.count(Reason::Tls);
-            tracing::debug!(%error, "a TLS handshake failed");
-        }
-        Err(_) => state.refusals.count(Reason::Tls),
+    let ended = match tls {
+        None => serve_connection(stream, patience, handle).await,
+        Some(tls) => match timeout(patience.head, tls.accept(stream)).await {
+            Ok(Ok(stream)) => serve_connection(stream, patience, handle).await,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a TLS handshake failed");
+                Some(Reason::Tls)
+            }
+            Err(_) => Some(Reason::Tls),
+        },
+    };
+    if let Some(reason) = ended {
+        state.refusals.count(reason);
     }
 }
 

@@ -29,11 +29,17 @@ pub enum Reason {
     Tls,
     /// It presented nothing, or something that is not accepted.
     NotAuthenticated,
+    /// The head of its request did not come in time.
+    HeadLate,
+    /// The head of its request is too long, or has too many headers.
+    HeadTooBig,
+    /// It stayed too long without an upgrade.
+    HttpLate,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::Full,
         Self::Malformed,
         Self::Origin,
@@ -45,6 +51,9 @@ impl Reason {
         Self::Memory,
         Self::Tls,
         Self::NotAuthenticated,
+        Self::HeadLate,
+        Self::HeadTooBig,
+        Self::HttpLate,
     ];
 
     /// The metric label.
@@ -62,24 +71,42 @@ impl Reason {
             Self::Memory => "memory",
             Self::Tls => "tls",
             Self::NotAuthenticated => "not_authenticated",
+            Self::HeadLate => "head_late",
+            Self::HeadTooBig => "head_too_big",
+            Self::HttpLate => "http_late",
         }
     }
 }
 
-/// Counts by reason.
+/// Counts by reason, and how often connections were let wait instead.
 #[derive(Debug, Default)]
-pub struct Refusals([AtomicU64; Reason::ALL.len()]);
+pub struct Refusals {
+    reasons: [AtomicU64; Reason::ALL.len()],
+    waits: AtomicU64,
+}
 
 impl Refusals {
     pub(super) fn count(&self, reason: Reason) {
         // Relaxed: a bare count.
-        self.0[reason as usize].fetch_add(1, Ordering::Relaxed);
+        self.reasons[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts that connections were left in the kernel's queue for a moment.
+    pub(super) fn count_wait(&self) {
+        // Relaxed: a bare count.
+        self.waits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often that was.
+    #[must_use]
+    pub fn waits(&self) -> u64 {
+        self.waits.load(Ordering::Relaxed)
     }
 
     /// The counts of this moment, in the order of [`Reason::ALL`].
     #[must_use]
     pub fn counts(&self) -> [u64; Reason::ALL.len()] {
-        self.0.each_ref().map(|count| count.load(Ordering::Relaxed))
+        self.reasons.each_ref().map(|count| count.load(Ordering::Relaxed))
     }
 }
 

@@ -97,6 +97,9 @@ pub const METRICS: &[Metric] = &[
         &["result"],
         |c| wholes(["renewed", "refused"].into_iter().zip(c.tls_reloads)),
     ),
+    gauge("gateway_files_unusable", "1 while files that were changed cannot be used", &["files"], |c| {
+        wholes(["keys", "certificate"].into_iter().zip(c.unusable.map(u64::from)))
+    }),
     counter("gateway_log_lines_lost_total", "Log lines that were not written", &["reason"], |c| {
         wholes(LOSSES.into_iter().zip(c.log_lines_lost))
     }),
@@ -311,7 +314,7 @@ fn per_thread(counts: &Counts, pick: fn(&ThreadTimes) -> u64) -> Vec<Series<f64>
 }
 
 /// Each limit by the setting that holds it.
-fn limit_refusals(c: &Counts) -> [(&'static str, u64); 22] {
+fn limit_refusals(c: &Counts) -> [(&'static str, u64); 26] {
     let refused = |reason: Reason| c.refusals[reason as usize];
     let closed = |code: CloseCode| {
         let index = CloseCode::ALL.iter().position(|&one| one == code);
@@ -325,6 +328,10 @@ fn limit_refusals(c: &Counts) -> [(&'static str, u64); 22] {
         ("accepts_per_address_per_s", refused(Reason::AddressRate)),
         ("handshakes_per_address_max", refused(Reason::AddressHandshakes)),
         ("handshakes_max", refused(Reason::Handshakes)),
+        ("handshake_ms", refused(Reason::HeadLate)),
+        ("http_ms", refused(Reason::HttpLate)),
+        ("head", refused(Reason::HeadTooBig)),
+        ("accepts_per_s", c.accept_waits),
         ("descriptors", refused(Reason::Descriptors)),
         ("memory", refused(Reason::Memory) + hub.tight_refused),
         ("subscriptions_max", hub.subscriptions_refused),

@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use gateway::config::Config;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
+
+use super::gateway::Gateway;
 
 /// Certificate and key in files, and what a client needs to trust them.
 #[derive(Debug)]
@@ -37,6 +40,12 @@ impl Credentials {
 
     pub fn key_path(&self) -> PathBuf {
         self.folder.path().join("key.pem")
+    }
+
+    /// Gives them to a gateway, with a listener of their own on a free port.
+    pub fn put_into(&self, config: &mut Config) {
+        config.tls.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        (config.tls.certificate, config.tls.key) = (self.certificate_path(), self.key_path());
     }
 
     /// A client's settings that trust it, for one version of TLS or all of them.
@@ -84,7 +93,17 @@ impl Drop for Tunnel {
 }
 
 impl Tunnel {
+    /// A way to a gateway that was given credentials, in any version of TLS.
+    pub fn to(gateway: &Gateway, credentials: &Credentials) -> Self {
+        Self::open(gateway.tls.expect("it is switched on"), credentials.client(rustls::ALL_VERSIONS))
+    }
+
     pub fn open(to: SocketAddr, client: Arc<ClientConfig>) -> Self {
+        Self::open_from(1, to, client)
+    }
+
+    /// One whose connections come from the n-th address of 127.0.0.0/24.
+    pub fn open_from(n: u8, to: SocketAddr, client: Arc<ClientConfig>) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("it may be");
@@ -96,7 +115,7 @@ impl Tunnel {
                 let listener = TcpListener::from_std(listener).expect("a runtime is there");
                 tokio::select! {
                     _ = stopped => {}
-                    () = carry_all(listener, to, client) => {}
+                    () = carry_all(n, listener, to, client) => {}
                 }
             });
         });
@@ -104,16 +123,18 @@ impl Tunnel {
     }
 }
 
-async fn carry_all(listener: TcpListener, to: SocketAddr, client: Arc<ClientConfig>) {
+async fn carry_all(n: u8, listener: TcpListener, to: SocketAddr, client: Arc<ClientConfig>) {
     loop {
         let (plain, _) = listener.accept().await.expect("there are descriptors");
-        tokio::task::spawn_local(carry(plain, to, Arc::clone(&client)));
+        tokio::task::spawn_local(carry(n, plain, to, Arc::clone(&client)));
     }
 }
 
 /// Whatever goes wrong ends the plain connection, which its client sees.
-async fn carry(mut plain: TcpStream, to: SocketAddr, client: Arc<ClientConfig>) {
-    let Ok(stream) = TcpStream::connect(to).await else { return };
+async fn carry(n: u8, mut plain: TcpStream, to: SocketAddr, client: Arc<ClientConfig>) {
+    let socket = TcpSocket::new_v4().expect("a descriptor");
+    socket.bind(SocketAddr::from(([127, 0, 0, n], 0))).expect("an address of this machine");
+    let Ok(stream) = socket.connect(to).await else { return };
     let name = ServerName::try_from("localhost").expect("a name");
     if let Ok(mut secure) = TlsConnector::from(client).connect(name, stream).await {
         let _ = tokio::io::copy_bidirectional(&mut plain, &mut secure).await;

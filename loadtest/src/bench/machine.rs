@@ -54,12 +54,18 @@ pub(crate) struct Facts {
 impl Machine {
     /// Finds programs, makes folders, and pins this process. Says what is missing.
     pub(crate) fn prepare(out: Option<&Path>) -> Result<Self, String> {
-        let own_program = std::env::current_exe().map_err(|e| format!("this program has no path: {e}"))?;
-        let folder = own_program.parent().unwrap_or_else(|| Path::new("."));
+        let own_program = own_program()?;
         // Below the workspace's target folder, as cargo puts it: target/release/loadtest.
-        let target = folder.parent().unwrap_or_else(|| Path::new("."));
-        let env = target.join("bench-env");
+        let env = parent(parent(&own_program)).join("bench-env");
         let out = out.map_or_else(|| env.join("last"), Path::to_path_buf);
+        Self::prepare_in(env, out)
+    }
+
+    /// The same with folders of the caller's choice.
+    pub(crate) fn prepare_in(env: PathBuf, out: PathBuf) -> Result<Self, String> {
+        let own_program = own_program()?;
+        let folder = parent(&own_program);
+        let target = parent(folder);
         for folder in [&env, &out] {
             fs::create_dir_all(folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
         }
@@ -75,6 +81,11 @@ impl Machine {
         };
         raise_open_files();
         Ok(machine)
+    }
+
+    /// Whether server and generator have a core each.
+    pub(crate) const fn is_pinned(&self) -> bool {
+        self.is_pinned
     }
 
     /// A command on the server's core.
@@ -136,6 +147,14 @@ impl Facts {
             self.cores, self.cpu, self.memory_gb, self.kernel, self.commit, self.rustc, self.command
         )
     }
+}
+
+fn own_program() -> Result<PathBuf, String> {
+    std::env::current_exe().map_err(|e| format!("this program has no path: {e}"))
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or_else(|| Path::new("."))
 }
 
 /// What a command prints; empty when it cannot be run.

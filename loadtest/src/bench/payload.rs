@@ -56,6 +56,13 @@ impl Payload {
     }
 }
 
+/// The least bytes from `bytes` on that an update of any of so many symbols can have.
+pub(crate) fn fitting(symbols: usize, bytes: usize) -> usize {
+    const MORE_MAX: usize = 1_000;
+    let names = names(symbols);
+    (bytes..bytes + MORE_MAX).find(|&bytes| Payload::new(&names, bytes).is_ok()).unwrap_or(bytes)
+}
+
 impl Symbol {
     fn new(name: &str, bytes: usize) -> Result<Self, String> {
         let before = format!(

@@ -13,6 +13,8 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a server may take until it listens.
@@ -38,6 +40,8 @@ pub(crate) enum Kind {
         program: PathBuf,
         /// Variables such as `GATEWAY_SHARDS_COUNT`.
         settings: Vec<(String, String)>,
+        /// How often its metrics are asked for while it runs; never, when nobody says.
+        scraped: Option<Duration>,
     },
     /// The machine's own limit.
     Floor {
@@ -77,6 +81,8 @@ pub(crate) struct Server {
     /// Where the gateway's operators look.
     admin: Option<SocketAddr>,
     has_glue: bool,
+    /// Dropped to end whoever scrapes.
+    scraper: Option<Sender<()>>,
 }
 
 impl Kind {
@@ -174,6 +180,7 @@ impl Server {
             target: Target { address: ([127, 0, 0, 1], port).into(), dialect: kind.dialect() },
             admin: None,
             has_glue: kind.has_glue(),
+            scraper: None,
         };
         let lines = server.child.stdout.take().map(|out| ready_line(out, START_LIMIT, kind.ready_prefixes()));
         match lines.as_deref() {
@@ -183,6 +190,7 @@ impl Server {
             }
             Some(lines) => {
                 server.note_addresses(kind, lines);
+                server.scrape(kind).map_err(failed)?;
                 Ok(server)
             }
         }
@@ -200,6 +208,21 @@ impl Server {
             }
             Kind::Peer(_) => {}
         }
+    }
+
+    /// Asks for its metrics every so often, as a monitor does, from a thread that ends with the server.
+    fn scrape(&mut self, kind: &Kind) -> io::Result<()> {
+        let Kind::Gateway { scraped: Some(every), .. } = *kind else { return Ok(()) };
+        let Some(admin) = self.admin else { return Ok(()) };
+        let (stop, stopped) = channel::<()>();
+        thread::Builder::new().name("scraper".to_owned()).spawn(move || {
+            while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+                // A server that does not answer is seen by the crowd.
+                let _ = get(admin, "/metrics");
+            }
+        })?;
+        self.scraper = Some(stop);
+        Ok(())
     }
 
     /// The processes that it consists of now, and those of our glue that publish into it.
@@ -241,12 +264,13 @@ impl Kind {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        self.scraper = None;
         // Glue may have started further processes, which would outlive it.
         let processes = proc::tree(self.child.id());
         signal("-TERM", &processes);
         let start = Instant::now();
         while start.elapsed() < END_LIMIT && matches!(self.child.try_wait(), Ok(None)) {
-            std::thread::sleep(Duration::from_millis(5));
+            thread::sleep(Duration::from_millis(5));
         }
         let own = |pid: &u32| Path::new(&format!("/proc/{pid}")).exists();
         let left: Vec<u32> = processes.into_iter().filter(own).collect();

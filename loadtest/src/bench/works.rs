@@ -4,6 +4,7 @@
 //! file of its own. Never compares servers: every case runs one server and gives its figures.
 
 mod idle;
+pub(crate) mod limit;
 mod overload;
 mod stalled;
 mod top;

@@ -84,6 +84,11 @@ pub(crate) struct RunArgs {
     /// What must hold, such as "p99 < 20ms"; repeatable. A breach makes the exit code 3.
     #[arg(long = "require", value_name = "THRESHOLD", value_parser = parse_threshold, help_heading = "Result")]
     pub(crate) thresholds: Vec<Threshold>,
+    /// Measure the machine's own limit after the run, with as many clients, symbols and bytes, and print the result as a share of it.
+    /// TIME is how long each load is measured; all of it takes some twenty times as long [default: 600ms].
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "600ms",
+        value_parser = parse_duration, help_heading = "Result")]
+    pub(crate) ceiling: Option<Duration>,
     /// Write the report as one JSON object to this file; without a file, print it and nothing else.
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = STANDARD_OUTPUT, help_heading = "Result")]
     pub(crate) json: Option<PathBuf>,

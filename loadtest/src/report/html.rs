@@ -24,6 +24,7 @@ pub(crate) fn page(report: &Report) -> Result<String, String> {
     push_plots(&mut page, &plots);
     push_groups(&mut page, report);
     push_gateway(&mut page, report);
+    push_ceiling(&mut page, report);
     push_violations(&mut page, report);
     push_settings(&mut page, report);
     page.push_str("</body></html>\n");
@@ -73,8 +74,10 @@ fn push_tiles(page: &mut String, report: &Report) {
         ("gateway memory", gateway(|gateway| format!("{:.0} MB", gateway.rss_mb_max))),
         ("generator CPU", format!("{:.0} %", report.cpu.busiest_thread_percent)),
     ];
+    let share = report.ceiling.as_ref().and_then(|ceiling| ceiling.floors.first());
+    let share = share.map(|share| ("of the machine's limit", format!("{:.1} %", share.percent)));
     page.push_str("<div class=\"tiles\">");
-    for (name, value) in tiles {
+    for (name, value) in tiles.into_iter().chain(share) {
         push(page, format_args!("<div><b>{value}</b><span>{name}</span></div>"));
     }
     page.push_str("</div>\n");
@@ -177,6 +180,44 @@ fn push_gateway(page: &mut String, report: &Report) {
             &["channel", "received", "due", "written", "merged", "dropped", "discarded", "pending"],
             &rows,
         );
+    }
+}
+
+fn push_ceiling(page: &mut String, report: &Report) {
+    let Some(ceiling) = &report.ceiling else { return };
+    page.push_str("<h2>The machine's own limit</h2>\n");
+    push(page, format_args!("<p>Measured after the run: {}.</p>\n", escaped(&ceiling.what())));
+    let times = |times: Option<f64>| times.map_or_else(|| "-".to_owned(), |times| format!("x {times:.1}"));
+    let row = |share: &super::ceiling::Share| {
+        let same = share.floor.same_load;
+        let us = |of: fn(&crate::bench::SameLoad) -> u64| {
+            same.as_ref().map_or_else(|| "-".to_owned(), |s| time(of(s)))
+        };
+        vec![
+            escaped(&share.floor.name),
+            grouped(share.floor.updates_per_s),
+            format!("{:.1} %", share.percent),
+            us(|same| same.p50_us),
+            times(share.p50_times),
+            us(|same| same.p99_us),
+            times(share.p99_times),
+            times(share.cpu_times),
+        ]
+    };
+    let rows: Vec<_> = ceiling.floors.iter().map(row).collect();
+    let head = [
+        "floor",
+        "updates/s",
+        "this run",
+        "p50 at this load",
+        "this run",
+        "p99",
+        "this run",
+        "CPU per update, this run",
+    ];
+    push_table(page, &head, &rows);
+    for why in &ceiling.unmeasured {
+        push(page, format_args!("<p class=\"warning\">{}</p>\n", escaped(why)));
     }
 }
 

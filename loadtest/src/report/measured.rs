@@ -168,6 +168,7 @@ impl Measured {
             cpu: self.cpu(),
             gateway: self.gateway(),
             conservation: self.conservation,
+            ceiling: None,
             thresholds: Vec::new(),
             warnings: self.warnings,
             timeline: TimelineShown::of(self.timeline),

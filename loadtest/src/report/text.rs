@@ -12,6 +12,9 @@ impl Display for Report {
         self.fmt_latency(f)?;
         self.fmt_gateway(f)?;
         self.fmt_violations(f)?;
+        if let Some(ceiling) = &self.ceiling {
+            ceiling.fmt_text(f)?;
+        }
         for verdict in &self.thresholds {
             writeln!(f, "threshold   {verdict}")?;
         }

@@ -61,10 +61,29 @@ pub enum Bug {
     FutureBelieved,
     /// A notice is sent without the message that it speaks of.
     NoticeAlone,
+    /// A grant that shrinks ends nothing.
+    RevocationIgnored,
+    /// A subscription that was revoked ends without a word.
+    RevocationUntold,
+    /// What was on its way to the socket when its subscription was revoked is sent all the same.
+    RevokedSent,
+    /// A grant whose time is over goes on.
+    GrantEndIgnored,
+    /// A connection whose grant has ended is closed without having been told why.
+    GrantEndUntold,
 }
 
 impl Bug {
-    /// All of them.
+    /// Those of grants, which not every world has.
+    pub const OF_GRANTS: [Self; 5] = [
+        Self::RevocationIgnored,
+        Self::RevocationUntold,
+        Self::RevokedSent,
+        Self::GrantEndIgnored,
+        Self::GrantEndUntold,
+    ];
+
+    /// All others.
     pub const ALL: [Self; 27] = [
         Self::EntryDropped,
         Self::EntryRepeated,

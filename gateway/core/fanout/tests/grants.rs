@@ -360,3 +360,28 @@ fn connections_of_a_subject_share_its_rate() {
     assert_eq!((sockets[0].count("pong"), sockets[0].count("Exceeded msg rate")), (10, 4));
     assert_eq!(hub.stats().requests_over_rate, 4);
 }
+
+#[test]
+fn a_wall_clock_that_jumps_moves_no_deadline() {
+    const WALL_S: u64 = 1_700_000_000;
+    let mut hub = hub();
+    let now = |mono: Nanos, wall_s: u64| Now { mono, wall: Nanos::from_secs(wall_s) };
+    let client = hub.handle_connect(1, true, now(Nanos(0), WALL_S));
+    let ends = Nanos::from_secs(10);
+    let expires = Some(Nanos::from_secs(WALL_S + 10));
+    let timed = Grant { ends: Some(ends), expires, ..Grant::of_tier(0) };
+    hub.handle_grant(client, Arc::new(timed), now(Nanos(0), WALL_S));
+    follow(&mut hub, client);
+    let mut socket = Socket::default();
+    let mut pass = |hub: &mut Hub, at: Now| {
+        (0..10).for_each(|_| hub.handle_timeout(at));
+        write(hub, client, &mut socket);
+        socket.closes()
+    };
+    // A day on, and a year back.
+    for (second, wall_s) in [(1, WALL_S + 86_400), (2, WALL_S - 365 * 86_400), (9, WALL_S)] {
+        assert_eq!(pass(&mut hub, now(Nanos::from_secs(second), wall_s)), [] as [u16; 0], "{second} s");
+    }
+    assert_eq!(pass(&mut hub, now(ends, WALL_S - 86_400)), [4_410], "the day of the wall is no delay");
+    check_conserved(&mut hub);
+}

@@ -56,6 +56,8 @@ pub(crate) struct SimClient {
     /// What it sent in ping frames and was not answered yet, and how many it sent.
     pub(crate) pings: VecDeque<Vec<u8>>,
     pub(crate) pings_sent: u8,
+    /// A login of it was not answered yet.
+    pub(crate) logs_in: bool,
     /// Codes that it may be closed with because somebody asked for that.
     pub(crate) closings: Vec<u16>,
     pub(crate) oracle: Oracle,
@@ -101,6 +103,7 @@ impl SimClient {
             ext_from: None,
             pings: VecDeque::new(),
             pings_sent: 0,
+            logs_in: false,
             closings: Vec::new(),
             oracle: Oracle::new(ext),
         }
@@ -153,13 +156,14 @@ impl SimClient {
                 self.ext_from = None;
                 self.oracle.opt_in();
             }
+            self.oracle.at = self.read_bytes;
             match opcode {
                 _ if self.oracle.closed.is_some() => return Err("a frame behind the close".into()),
                 1 => self
                     .oracle
                     .take(payload, instruments)
                     .map_err(|what| format!("{what}: {}", String::from_utf8_lossy(payload)))?,
-                8 if len >= 2 => self.oracle.closed = Some(u16::from_be_bytes([payload[0], payload[1]])),
+                8 if len >= 2 => self.oracle.take_close(u16::from_be_bytes([payload[0], payload[1]]))?,
                 10 if take_pong(&mut self.pings, payload) => {}
                 other => return Err(format!("a frame with opcode {other}")),
             }
@@ -175,6 +179,11 @@ impl SimClient {
         if !self.oracle.ext && self.ext_from.is_none() {
             self.ext_from = Some(self.sent_bytes);
         }
+    }
+
+    /// Bytes that its socket took so far: what comes behind them was not sent yet.
+    pub(crate) const fn sent_bytes(&self) -> u64 {
+        self.sent_bytes
     }
 
     /// Whether the gateway knows that it opted in.

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod granting;
 mod oracle;
 mod rng;
 mod scenario;

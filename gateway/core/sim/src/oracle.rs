@@ -2,6 +2,7 @@
 //!
 //! Shares no code with the market or the hub but the checksum: its books are maps, its numbers are text read as text.
 
+mod grants;
 mod message;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use model::{Channel, Instrument};
 
+use crate::granting::Granted;
 use message::{Answer, Data, Element, Message, Pair};
 pub(crate) use view::View;
 
@@ -45,6 +47,16 @@ pub(crate) struct Oracle {
     /// A subscription was acknowledged, so heartbeats may come.
     has_subscribed: bool,
     requests: u64,
+    /// Bytes that were read before the message at hand.
+    pub(crate) at: u64,
+    /// What it may have; everything when none was given.
+    granted: Option<Granted>,
+    /// No data may begin behind so many bytes: its grant has ended.
+    ended_at: Option<u64>,
+    /// A notice said that the whole grant has ended.
+    told_end: bool,
+    /// Subscriptions that notices said were revoked.
+    pub(crate) revoked: u64,
     /// For each unanswered pause or resume of everything: how many requests had been sent before it.
     pauses: VecDeque<u64>,
 }
@@ -108,6 +120,7 @@ impl Oracle {
             told_stale: false,
             promised: None,
             lag_limits: None,
+            revoked_at: None,
             resuming: true,
             lying,
             snapshots: 1,
@@ -156,6 +169,7 @@ impl Oracle {
 
     /// Takes reference data: a subscription without symbol.
     fn take_pairs(&mut self, pairs: &[Pair<'_>], kind: Option<&str>) -> Verdict {
+        self.check_granted(INSTRUMENTS)?;
         let view = self.views.get_mut(&INSTRUMENTS).ok_or("data without subscription")?;
         view.admit(kind == Some("snapshot"), true)?;
         for pair in pairs {
@@ -243,7 +257,13 @@ impl Oracle {
         if matches!(notice.code, Some("gap" | "resynced")) {
             self.told_dropped += notice.count.unwrap_or_default();
         }
-        let Some(key) = key_of(notice.channel, notice.symbol) else { return Ok(()) };
+        let Some(key) = key_of(notice.channel, notice.symbol) else {
+            self.told_end |= notice.code == Some("revoked");
+            return Ok(());
+        };
+        if notice.code == Some("revoked") {
+            return self.take_revocation(key);
+        }
         let Some(view) = self.views.get_mut(&key) else { return Ok(()) };
         match notice.code {
             // A book cannot go on behind a gap: a snapshot follows, as after a subscription.
@@ -281,6 +301,7 @@ impl Oracle {
         let is_snapshot = kind == Some("snapshot");
         let first = elements.first().ok_or("a message without elements")?;
         let (_, symbol) = key_of(Some(channel.name()), first.symbol).ok_or("data without a symbol")?;
+        self.check_granted((channel, symbol))?;
         let view = self.views.get_mut(&(channel, symbol)).ok_or("data without subscription")?;
         let merged = first.merged.unwrap_or(1);
         match view.promised.take() {

@@ -27,6 +27,8 @@ pub struct Scenario {
     pub steadiness: u64,
     /// Whether clients that opted in begin with a bandwidth.
     pub rated: bool,
+    /// Whether clients have grants, which change, end and are renewed.
+    pub granted: bool,
     /// Subscriptions that begin or end behind each line of the feed.
     pub churn: u64,
     /// Levels a side that books begin with.
@@ -39,12 +41,13 @@ pub struct Scenario {
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::calm_feed(),
         Self::troubled_feed(),
         Self::lossy_lane(),
         Self::flapping(),
         Self::rated(),
+        Self::granted(),
         Self::churn(),
         Self::crowd(),
     ];
@@ -65,6 +68,7 @@ impl Scenario {
             lossy_lane: false,
             steadiness: 6,
             rated: false,
+            granted: false,
             churn: 0,
             levels: 29,
             depths: &[10, 25, 500],
@@ -94,6 +98,12 @@ impl Scenario {
     #[must_use]
     pub const fn rated() -> Self {
         Self { name: "rated", rated: true, feed_trouble: 0, ..Self::calm_feed() }
+    }
+
+    /// Clients whose grants are narrowed, renewed, taken back or over while they are served.
+    #[must_use]
+    pub const fn granted() -> Self {
+        Self { name: "granted", granted: true, ..Self::calm_feed() }
     }
 
     /// Clients that subscribe and unsubscribe all the time, to everything that there is, while the feed runs at full rate.

@@ -1,12 +1,13 @@
 //! The world: steps time, lets things happen by the seed, and asks the oracle after every step.
 //!
-//! What clients ask is in `asking.rs`, `demanding.rs` and `lying.rs`, what must hold in `checks.rs`. A world without a seed, in which
+//! What clients ask is in `asking.rs`, `demanding.rs` and `lying.rs`, their grants are in `granting.rs`, what must hold in `checks.rs`. A world without a seed, in which
 //! somebody outside decides what happens, is in `driven.rs`.
 
 mod asking;
 mod checks;
 mod demanding;
 mod driven;
+mod granting;
 mod lying;
 
 use std::collections::VecDeque;
@@ -24,6 +25,7 @@ use crate::rng::Rng;
 use crate::scenario::Scenario;
 use crate::venue::Venue;
 pub use driven::Act;
+use granting::Waiting;
 
 /// An overrun of the shard is over after at most so many steps.
 const OVERRUN_STEPS: u64 = 16;
@@ -54,6 +56,12 @@ pub struct Report {
     pub resumed: u64,
     /// Requests that were refused as they should be.
     pub lies: u64,
+    /// Subscriptions that were refused because no grant covers them.
+    pub denied: u64,
+    /// Subscriptions that ended, and were told to, because their grant shrank.
+    pub revoked: u64,
+    /// Clients closed because their grant ended.
+    pub grants_ended: u64,
     /// A fold of everything that was sent: equal runs have equal traces.
     pub trace: u64,
 }
@@ -71,6 +79,9 @@ impl Report {
         self.unread += other.unread;
         self.resumed += other.resumed;
         self.lies += other.lies;
+        self.denied += other.denied;
+        self.revoked += other.revoked;
+        self.grants_ended += other.grants_ended;
         self.trace = fold(self.trace, &other.trace.to_be_bytes());
     }
 }
@@ -110,6 +121,8 @@ pub struct World {
     questions: VecDeque<Output>,
     /// What clients had that were cut off, until they come back.
     ghosts: Vec<(Key, View)>,
+    /// Logins that were not answered yet.
+    logins: Vec<Waiting>,
     /// By the index of the symbol.
     instruments: Vec<Instrument>,
     connections: u64,
@@ -165,6 +178,7 @@ impl World {
             asks: Vec::new(),
             questions: VecDeque::new(),
             ghosts: Vec::new(),
+            logins: Vec::new(),
             connections: 0,
             told_dropped: 0,
             calm: false,
@@ -207,6 +221,7 @@ impl World {
         for client in self.clients.iter() {
             self.report.subscribes += client.oracle.joins;
             self.report.followed += client.oracle.followed;
+            self.report.revoked += client.oracle.revoked;
         }
         Ok(())
     }
@@ -228,8 +243,10 @@ impl World {
             }
             for _ in 0..self.scenario.connects {
                 self.meddle();
+                self.meddle_with_grants();
             }
         }
+        self.answer_logins();
         self.take_feed();
         self.market.handle_timeout(now);
         self.drain_market();
@@ -241,9 +258,11 @@ impl World {
         let now = self.now();
         self.hub.handle_timeout(now);
         self.drain_hub();
+        self.check_grants()?;
         self.read_clients(watch)?;
         self.check_counts()?;
-        self.check_held_bytes()
+        self.check_held_bytes()?;
+        self.wrong.take().map_or(Ok(()), Err)
     }
 
     /// Writes dirty clients in small rounds, as a shard does; often not all of them.
@@ -315,6 +334,7 @@ impl World {
             self.told_dropped += client.oracle.told_dropped;
             self.report.subscribes += client.oracle.joins;
             self.report.followed += client.oracle.followed;
+            self.report.revoked += client.oracle.revoked;
         }
         self.clients.remove(id);
         self.hub.handle_disconnect(id);

@@ -74,6 +74,13 @@ fn who_chose_it_is_disconnected_and_who_lies_is_refused() {
 }
 
 #[test]
+fn grants_end_at_once_and_what_is_left_goes_on() {
+    let sum = check(8_000..8_100, Scenario::granted());
+    assert!(sum.revoked > 500 && sum.grants_ended > 300 && sum.denied > 500, "{sum:?}");
+    assert!(sum.messages > 10_000 && sum.merged > 1_000, "{sum:?}");
+}
+
+#[test]
 fn the_same_seed_gives_the_same_trace() {
     let run = |seed| World::new(seed, Scenario::troubled_feed()).run().unwrap();
     assert_eq!(run(7), run(7));

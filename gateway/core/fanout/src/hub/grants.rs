@@ -14,6 +14,7 @@ use super::requests::Asked;
 use super::{Hub, Now};
 use crate::client::{ClientId, Mode};
 use crate::grant::{Denied, Grant, GrantEnd};
+use crate::planted::{self, Bug};
 
 /// A token that a client presented, for somebody to look at.
 #[derive(Debug)]
@@ -88,7 +89,9 @@ impl Hub {
             GrantEnd::NoLogin => (CloseCode::NotAuthenticated, "nobody logged in"),
         };
         if self.client(id).is_some_and(|client| !matches!(client.mode, Mode::Closing(_) | Mode::Closed)) {
-            self.notify(id, &Notice { text: Some(reason), ..Notice::new(NoticeCode::Revoked) });
+            if !planted::is(Bug::GrantEndUntold) {
+                self.notify(id, &Notice { text: Some(reason), ..Notice::new(NoticeCode::Revoked) });
+            }
             self.close(id, code, reason);
         }
     }
@@ -96,7 +99,7 @@ impl Hub {
     /// Ends a grant whose time is over, unless its connection ends already.
     pub(super) fn end_expired(&mut self, id: ClientId) -> bool {
         let Some(client) = self.client(id) else { return false };
-        if matches!(client.mode, Mode::Closing(_) | Mode::Closed) {
+        if matches!(client.mode, Mode::Closing(_) | Mode::Closed) || planted::is(Bug::GrantEndIgnored) {
             return false;
         }
         let awaits_login = client.grant().is_some_and(|grant| grant.awaits_login);
@@ -142,7 +145,7 @@ impl Hub {
         for position in (0..count).rev() {
             let Some(client) = self.client(id) else { return };
             let (stream, ext) = (StreamKey::from(client.subs[position].stream), client.ext);
-            if self.check_grant(id, stream).is_ok() {
+            if self.check_grant(id, stream).is_ok() || planted::is(Bug::RevocationIgnored) {
                 continue;
             }
             if !ext {
@@ -156,13 +159,17 @@ impl Hub {
     fn revoke(&mut self, id: ClientId, position: usize, now: Now) {
         self.acknowledge_before_end(id, position, now);
         // What was fanned out and not written is not sent any more.
-        self.lag_live(id);
+        if !planted::is(Bug::RevokedSent) {
+            self.lag_live(id);
+        }
         let Some(stream) = self.client(id).map(|client| client.subs[position].stream) else { return };
         self.discard_pending(id, position);
         self.drop_subscription(id, position, now.mono);
         self.stats.subscriptions_revoked += 1;
         let symbol = self.symbol(stream.into()).to_owned();
-        self.notify(id, &Notice::about(NoticeCode::Revoked, stream.into(), &symbol));
+        if !planted::is(Bug::RevocationUntold) {
+            self.notify(id, &Notice::about(NoticeCode::Revoked, stream.into(), &symbol));
+        }
         self.make_dirty(id);
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! The market here is one bid and one ask; every message is made by hand, so that nothing of the gateway is believed.
 
+use std::slice::from_ref;
+
 use model::{Instrument, Level, Price, Qty};
 
 use super::*;
@@ -167,4 +169,64 @@ fn who_comes_back_goes_on_from_its_own_place() {
     assert_eq!(verdict(back(false), &[ack(false), tape.snapshot(), tape.update()]), right);
     assert_eq!(verdict(back(true), &[ack(true)]), "recovered from where nobody ever was: (Book, 0)");
     assert_eq!(verdict(back(false), &[answer("subscribe", "book", "")]), "recovered is None: (Book, 0)");
+}
+
+/// An oracle that follows a book and whose grant ends after so many bytes; with what it has been sent by then.
+fn reader_without(ext: bool, on_its_way: u64) -> (Oracle, Tape) {
+    let mut oracle = reader(ext);
+    let tape = Tape::new();
+    for message in [answer("subscribe", "book", ""), tape.snapshot()] {
+        oracle.take(message.as_bytes(), from_ref(&tape.instrument)).expect("an honest gateway");
+    }
+    assert!(oracle.may_have(KEY, 10) && oracle.granted_until().is_none());
+    let revoked = oracle.take_grant(Granted::of_symbols(&["S1/USD"]), on_its_way, ext);
+    assert_eq!(
+        (revoked, oracle.may_have(KEY, 10), oracle.may_have((Channel::Book, 1), 10)),
+        (1, false, true)
+    );
+    (oracle, tape)
+}
+
+const REVOKED: &str =
+    r#"{"channel":"notice","type":"update","data":[{"code":"revoked","channel":"book","symbol":"S0/USD"}]}"#;
+const ENDED: &str =
+    r#"{"channel":"notice","type":"update","data":[{"code":"revoked","text":"token expired"}]}"#;
+
+#[test]
+fn what_is_sent_without_a_grant_is_found() {
+    let said = |(mut oracle, mut tape): (Oracle, Tape), at: u64, messages: &[&str]| {
+        oracle.at = at;
+        let update = tape.update();
+        for message in messages {
+            let message = if *message == "update" { &update } else { *message };
+            if let Err(what) = oracle.take(message.as_bytes(), from_ref(&tape.instrument)) {
+                return what;
+            }
+        }
+        oracle.untold().unwrap_or_else(|| "right".to_owned())
+    };
+    let of_book = || reader_without(true, 100);
+    assert_eq!(said(of_book(), 99, &["update", REVOKED]), "right", "it was on its way");
+    assert_eq!(said(of_book(), 100, &[REVOKED]), "right");
+    assert_eq!(said(of_book(), 100, &["update"]), "data of what was revoked: (Book, 0)");
+    assert_eq!(said(of_book(), 99, &[REVOKED, "update"]), "data without subscription");
+    assert_eq!(said(of_book(), 100, &[]), "nobody told it that (Book, 0) was revoked");
+    assert_eq!(said(of_book(), 100, &[REVOKED, REVOKED]), "revoked, but never had: (Book, 0)");
+    assert_eq!(said((reader(true), Tape::new()), 0, &[REVOKED]), "revoked although it is granted: (Book, 0)");
+    // Who cannot be told has to be closed.
+    assert_eq!(said(reader_without(false, 100), 100, &["update"]), "data behind the end of the grant");
+    assert_eq!(said(reader_without(false, 100), 100, &[]), "its grant has ended and it is still there");
+}
+
+#[test]
+fn who_opted_in_is_told_why_it_is_closed() {
+    let closed = |ext, code, told: &[&str]| {
+        let mut oracle = reader(ext);
+        told.iter().for_each(|notice| oracle.take(notice.as_bytes(), &[]).expect("a notice"));
+        oracle.take_close(code)
+    };
+    assert_eq!(closed(true, 4410, &[ENDED]), Ok(()));
+    assert_eq!(closed(true, 4410, &[]), Err("closed with 4410 without having been told why".to_owned()));
+    assert_eq!(closed(true, 4403, &[]), Err("closed with 4403 without having been told why".to_owned()));
+    assert_eq!((closed(false, 4403, &[]), closed(true, 4008, &[])), (Ok(()), Ok(())));
 }

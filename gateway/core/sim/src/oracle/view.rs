@@ -16,6 +16,8 @@ pub(crate) struct View {
     pub(super) wants_snapshot: bool,
     /// An unsubscription is on its way.
     pub(crate) leaving: bool,
+    /// Its grant was taken away when so many bytes were on their way: no data of it may begin behind them, and a notice is due.
+    pub(super) revoked_at: Option<u64>,
     pub(super) acknowledged: bool,
     pub(super) snapshots: u64,
     /// Epoch and sequence at which it was acknowledged, until the first element comes; only who opted in is told.

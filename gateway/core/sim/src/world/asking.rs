@@ -54,7 +54,12 @@ impl World {
 
     fn subscribe(&mut self, id: ClientId, key: Key, depth: usize, snapshot: bool) {
         let Some(client) = self.clients.find(id) else { return };
-        client.oracle.expect(key, depth, snapshot);
+        if client.oracle.may_have(key, depth) {
+            client.oracle.expect(key, depth, snapshot);
+        } else {
+            client.oracle.refusals_due += 1;
+            self.report.denied += 1;
+        }
         let ext = client.oracle.ext;
         let terms = if ext { self.terms(key.0) } else { String::new() };
         let params = format!("{},\"snapshot\":{snapshot}{terms}", params(key, depth));
@@ -166,7 +171,12 @@ impl World {
     ) {
         let params = params(key, view.depth);
         if let Some(client) = self.clients.find(id) {
-            client.oracle.expect_resumed(key, view, lying);
+            if client.oracle.may_have(key, view.depth) {
+                client.oracle.expect_resumed(key, view, lying);
+            } else {
+                client.oracle.refusals_due += 1;
+                self.report.denied += 1;
+            }
         }
         let resume = format!(r#""resume":{{"epoch":{epoch},"seq":{seq}}}"#);
         self.request(id, format!(r#"{{"method":"subscribe","params":{{{params},{resume}}}}}"#));

@@ -51,6 +51,8 @@ impl World {
         let was_refused = client.was_refused || answered_most > self.limits.control_bytes_max / 2;
         let stalled = client.closings.contains(&STALLED);
         if client.closings.contains(&code) {
+            let of_grant = [CloseCode::NotEntitled, CloseCode::TokenExpired].map(CloseCode::code);
+            self.report.grants_ended += u64::from(of_grant.contains(&code));
             return Ok(());
         }
         let views: Vec<(Key, View)> =
@@ -145,6 +147,9 @@ impl World {
             }
             if client.oracle.pongs_due > 0 || !client.pings.is_empty() {
                 return Err(format!("connection {} was not answered its pings", client.connection_id));
+            }
+            if let Some(what) = client.oracle.untold() {
+                return Err(format!("connection {}: {what}", client.connection_id));
             }
         }
         self.check_books()?;

@@ -39,7 +39,7 @@ impl World {
     }
 
     /// Notes that the last request opted the connection in; one that is closing is not listened to any more.
-    fn note_opt_in(&mut self, id: ClientId) {
+    pub(super) fn note_opt_in(&mut self, id: ClientId) {
         let is_known = self.hub.clients(self.now()).iter().any(|client| client.id == id && client.ext);
         if let Some(client) = self.clients.find(id).filter(|_| is_known) {
             client.opt_in();
