@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Sets up and runs all tests: all.sh [quick]
+# Sets up and runs all tests: all.sh [quick] [--long]
 #
 # quick: formatting, lints, every test that cargo runs (unit, table, golden, property, simulation, whole gateway), and the inputs of
 # the fuzzer that are kept.
 # Without it, also: documentation, the release build, ten thousand simulated worlds, the bugs planted to be found in them, the core
 # under a fuzzer for a minute per target, the Autobahn cases against the framing, the README's own commands, real third-party clients,
 # the page in a browser, dashboards and rules against a real Prometheus, the files of deploy with an image built from them, load runs and
-# their report in a browser, and a small bench. What a step needs it installs itself (target/test-env, apt-get for a browser, an
+# their report in a browser, two minutes of faults, a rolling restart of a thousand clients, and a small bench. With --long, faults happen
+# for ten minutes, and ten thousand clients are restarted over one. What a step needs it installs itself (target/test-env, apt-get for a browser, an
 # interpreter or a tool); a step that cannot run fails. Ends with the
 # number of steps passed and failed.
 set -uo pipefail
@@ -57,6 +58,20 @@ load() {
     target/release/loadtest find-max --clients 50 --symbols 20 --symbols-per-client 4 --p99 200ms --duration 2s --precision 100
 }
 
+# Everything goes wrong while verifying clients watch; then a gateway is drained into another one. Both judge themselves.
+faults() {
+  local out=target/test-env/load
+  mkdir -p "$out"
+  if [[ $long == yes ]]; then
+    # Ten thousand clients need as many descriptors; whoever may not have them is told so.
+    ulimit -S -n "$(ulimit -H -n)"
+    target/release/loadtest faults --duration 10m --json "$out/faults.json" && target/release/loadtest rolling
+  else
+    target/release/loadtest faults --duration 2m --json "$out/faults.json" &&
+      target/release/loadtest rolling --clients 1000 --window 6s --reconnect 2s
+  fi
+}
+
 full() {
   step documentation env RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --document-private-items --quiet
   step release cargo build --release --workspace --quiet
@@ -71,16 +86,23 @@ full() {
   step deploy gateway/tests/deploy.sh
   step load load
   step report loadtest/tests/page/run.sh
+  step faults faults
   # Printed and never judged: numbers of a machine with other work say little.
   step bench target/release/loadtest bench --small
 }
 
-case ${1:-all} in
-  quick) quick ;;
-  all) quick && full ;;
-  *)
-    echo "usage: all.sh [quick]" >&2
-    exit 2
-    ;;
-esac
+long=no
+what=all
+for argument in "$@"; do
+  case $argument in
+    quick) what=quick ;;
+    --long) long=yes ;;
+    *)
+      echo "usage: all.sh [quick] [--long]" >&2
+      exit 2
+      ;;
+  esac
+done
+quick
+if [[ $what == all ]]; then full; fi
 finish

@@ -167,10 +167,16 @@ impl Checksum {
 
 /// A number that is the same for equal books, and hardly ever for others: all levels of both sides.
 pub(crate) fn digest(book: &Book) -> u64 {
+    digest_of_best(book, usize::MAX)
+}
+
+/// The same of the best levels of each side, as a subscription of this depth has them.
+pub(crate) fn digest_of_best(book: &Book, depth_levels: usize) -> u64 {
     let mut hasher = std::hash::DefaultHasher::new();
     for side in [&book.bids, &book.asks] {
-        side.len().hash(&mut hasher);
-        side.iter().for_each(|level| level.text().hash(&mut hasher));
+        let best = &side[..side.len().min(depth_levels)];
+        best.len().hash(&mut hasher);
+        best.iter().for_each(|level| level.text().hash(&mut hasher));
     }
     hasher.finish()
 }

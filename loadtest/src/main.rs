@@ -4,9 +4,9 @@
 //! down for itself, so that a mistake there is not repeated here.
 //! Data flows socket -> client -> scan -> verify (book) -> tally -> report.
 //!
-//! Beside it stand the bench (`bench.rs`), which measures servers with a light crowd, and the floor that it measures them
-//! against (`ceiling.rs`)
-//! and a naive server to compare with (`naive.rs`).
+//! Beside it stand the fault run (`faults.rs`), in which everything goes wrong while clients of the same kind watch; the bench
+//! (`bench.rs`), which measures servers with a light crowd, the floor that it measures them against (`ceiling.rs`), and a naive
+//! server to compare with (`naive.rs`).
 
 #![forbid(unsafe_code)]
 
@@ -17,6 +17,7 @@ mod client;
 mod compare;
 mod conserve;
 mod cpu;
+mod faults;
 mod find_max;
 mod frame;
 mod gateway;
@@ -45,6 +46,8 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run_and_report(&args),
         Command::FindMax(args) => find_max::run(&args).map(ExitCode::from),
+        Command::Faults(args) => faults::run(&args).map(ExitCode::from),
+        Command::Rolling(args) => faults::rolling::run(&args).map(ExitCode::from),
         Command::Compare(args) => compare::run(&args).map(ExitCode::from),
         Command::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Ceiling(args) => {

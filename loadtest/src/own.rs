@@ -136,7 +136,7 @@ impl Drop for OwnServers {
 }
 
 /// A program that was built together with this one.
-fn beside(name: &str) -> Result<PathBuf, String> {
+pub(crate) fn beside(name: &str) -> Result<PathBuf, String> {
     let own = std::env::current_exe().map_err(|e| format!("this program does not know where it is: {e}"))?;
     let path = own.with_file_name(name);
     if path.exists() {
@@ -159,7 +159,7 @@ fn end_with(child: &mut Child, why: &str) -> String {
 }
 
 /// The rest of the first line with a marker; everything that was said when there is none.
-fn read_until<R: Read + Send + 'static>(pipe: Option<R>, marker: &str) -> Result<String, String> {
+pub(crate) fn read_until<R: Read + Send + 'static>(pipe: Option<R>, marker: &str) -> Result<String, String> {
     let mut said = String::new();
     let Some(pipe) = pipe else { return Err(said) };
     let mut reader = BufReader::new(pipe);
@@ -176,12 +176,12 @@ fn read_until<R: Read + Send + 'static>(pipe: Option<R>, marker: &str) -> Result
     }
 }
 
-fn find_line(reader: Option<&mut BufReader<impl Read>>, marker: &str) -> Option<String> {
+pub(crate) fn find_line(reader: Option<&mut BufReader<impl Read>>, marker: &str) -> Option<String> {
     reader?.lines().map_while(io::Result::ok).find_map(|line| line.strip_prefix(marker).map(str::to_owned))
 }
 
 /// Reads on to the end, so that the child never waits for us.
-fn drain<R: Read + Send + 'static>(reader: Option<BufReader<R>>) {
+pub(crate) fn drain<R: Read + Send + 'static>(reader: Option<BufReader<R>>) {
     if let Some(mut reader) = reader {
         std::thread::spawn(move || io::copy(&mut reader, &mut io::sink()));
     }

@@ -12,6 +12,8 @@ mod storm;
 use crate::bench::BenchArgs;
 use crate::ceiling::CeilingArgs;
 use crate::compare::CompareArgs;
+use crate::faults::FaultsArgs;
+use crate::faults::rolling::RollingArgs;
 use crate::find_max::FindMaxArgs;
 use crate::naive::NaiveArgs;
 use crate::scan::Channel;
@@ -66,6 +68,14 @@ pub(crate) enum Command {
     /// Starts a gateway and a feed, the programs beside this one, for each rate that is tried; raises the rate until it does not
     /// hold, then closes in. A rate that does not hold is tried twice. The settings of clients are those of `run`.
     FindMax(Box<FindMaxArgs>),
+    /// Let everything go wrong, again and again, while verifying clients watch: kills, cuts, stalls, no descriptors, a full disk.
+    ///
+    /// Starts a feed, a gateway and proxies between them and the clients, the programs beside this one. Measures after each fault
+    /// how long it takes until every client is served and verified again, and in the end compares every book and every trade with
+    /// what the feed told. Exit code 1 on any violation: a loss that was not told, a wrong book, a recovery that took too long.
+    Faults(FaultsArgs),
+    /// Drain a gateway full of clients while a second one on the same feed takes them over.
+    Rolling(RollingArgs),
     /// Show two reports of `run` beside each other, and what has become better or worse.
     Compare(CompareArgs),
     /// Measure the gateway beside the machine's own limit and beside other servers.

@@ -20,8 +20,8 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 
 use ceiling::Ceiling;
-use machine::Machine;
-pub(crate) use measured::Measured;
+pub(crate) use machine::Machine;
+pub(crate) use measured::{Measured, closes_of, violations_of};
 
 /// Nothing was wrong.
 pub(crate) const EXIT_CLEAN: u8 = 0;

@@ -4,7 +4,7 @@
 //! Settings come from [`crate::plan`]; the merged tally and the timeline go to [`crate::report`].
 
 mod display;
-mod files;
+pub(crate) mod files;
 mod live;
 pub(crate) mod timeline;
 

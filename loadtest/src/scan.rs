@@ -34,7 +34,10 @@ pub(crate) enum Message {
     /// `{"channel":"heartbeat"}`.
     Heartbeat,
     /// The server's state, pushed on connect and on change.
-    Status,
+    Status {
+        /// Whether its data is as it should be.
+        is_online: bool,
+    },
     /// A notice, which only connections that opted in may get.
     Notice(Box<Notice>),
     /// Readable, but no message this client can expect; holds its channel or method.

@@ -7,6 +7,7 @@
 use crate::cpu::ThreadTime;
 use crate::scan::Channel;
 use crate::time::Micros;
+use crate::verify::Seen;
 use crate::violation::Violations;
 use hdrhistogram::Histogram;
 use std::collections::{BTreeMap, HashMap};
@@ -106,6 +107,8 @@ pub(crate) struct Tally {
     pub(crate) slow_frames: u64,
     /// Notices by code.
     pub(crate) notices: BTreeMap<String, u64>,
+    /// What clients were sent, for who compares it with the feed and takes it out after each message; not kept without one.
+    pub(crate) seen: Option<Vec<Seen>>,
     /// Subscriptions that went on after a reconnect, and those that got a snapshot instead.
     pub(crate) resumed: [u64; 2],
     /// Processor time of the thread within the window.
@@ -142,6 +145,7 @@ impl Tally {
             closes: BTreeMap::new(),
             slow_frames: 0,
             notices: BTreeMap::new(),
+            seen: None,
             resumed: [0; 2],
             cpu: ThreadTime::default(),
             elapsed: Duration::ZERO,
@@ -174,6 +178,13 @@ impl Tally {
             0
         });
         self.recent[group].saturating_record(us);
+    }
+
+    /// Notes what a client was sent, where somebody wants to know.
+    pub(crate) fn note_seen(&mut self, seen: Seen) {
+        if let Some(all) = &mut self.seen {
+            all.push(seen);
+        }
     }
 
     /// The counts of a channel.

@@ -7,6 +7,7 @@ mod answer;
 mod asking;
 mod element;
 mod notice;
+mod seen;
 
 use crate::book::{Book, Checksum};
 use crate::plan::{Group, Plan, Policy, Profile};
@@ -16,6 +17,7 @@ use crate::time::Micros;
 use crate::violation::{Kind, Violation, quote};
 use answer::Request;
 use element::Link;
+pub(crate) use seen::{Seen, Standing, What};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -81,6 +83,8 @@ enum Pause {
 /// One symbol on the channel of this client.
 struct Subscription {
     symbol: String,
+    /// Its place among the client's.
+    number: usize,
     state: State,
     /// When it was asked for.
     asked_at: Micros,
@@ -88,6 +92,10 @@ struct Subscription {
     link: Link,
     epoch: Option<u64>,
     trade_id: Option<u64>,
+    /// Generation of the feed in which it has that number.
+    trade_epoch: Option<u64>,
+    /// Its data was told to be stale since: the feed may have lost trades that nobody can tell of one by one.
+    is_stale: bool,
     /// Trades that a notice told as lost behind `trade_id`.
     told_lost: u64,
     /// What a notice said of the next update: its `seq` and how many entries it stands for.
@@ -159,8 +167,11 @@ impl Verifier {
         let number = plan.group_of(client);
         let group: &Group = &plan.settings.groups[number];
         let depth_levels = group.depth_levels();
-        let subscriptions: Vec<_> =
-            plan.symbols_of(client).map(|symbol| Subscription::new(symbol, depth_levels)).collect();
+        let subscriptions: Vec<_> = plan
+            .symbols_of(client)
+            .enumerate()
+            .map(|(n, symbol)| Subscription::new(n, symbol, depth_levels))
+            .collect();
         let is_few = subscriptions.len() <= LINEAR_SYMBOLS_MAX;
         let named = subscriptions.iter().enumerate().filter(|_| !is_few);
         let bytes_per_s = match group.profile {
@@ -213,7 +224,8 @@ impl Verifier {
         match scanner.scan(frame) {
             Ok(Message::Data(header)) => self.handle_data(header, scanner, checksum, &mut reporter),
             Ok(Message::Heartbeat) => reporter.tally.counts.heartbeats += 1,
-            Ok(Message::Status) => {}
+            Ok(Message::Status { is_online: true }) => {}
+            Ok(Message::Status { is_online: false }) => self.note_stale(None, &mut reporter),
             Ok(Message::Ack(ack)) => self.handle_ack(&ack, &mut reporter),
             Ok(Message::Notice(notice)) if self.opted_in => self.handle_notice(&notice, &mut reporter),
             Ok(Message::Notice(notice)) => {

@@ -89,6 +89,14 @@ kinds! {
     TooFast = "too_fast",
     /// Two clients have different books of one symbol at one sequence.
     BookDiffers = "book_differs",
+    /// A book or a trade that is not what the feed told at that place.
+    Untrue = "untrue",
+    /// A client that stands elsewhere than the feed, although nothing more comes.
+    Behind = "behind",
+    /// A fault that clients have not recovered from in its time.
+    RecoveryLate = "recovery_late",
+    /// A server of a fault run that did not do what it must: start, shed, log, or end as asked.
+    Misbehaved = "misbehaved",
     /// The gateway's counts do not add up, or are not what clients received.
     Conservation = "conservation",
 }

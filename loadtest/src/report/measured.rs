@@ -163,8 +163,8 @@ impl Measured {
             resumed: self.tally.resumed,
             books_compared: self.tally.books_compared,
             slow_frames: self.tally.slow_frames,
-            violations: self.violations(),
-            closes: self.closes(),
+            violations: violations_of(&self.tally),
+            closes: closes_of(&self.tally),
             cpu: self.cpu(),
             gateway: self.gateway(),
             conservation: self.conservation,
@@ -199,20 +199,6 @@ impl Measured {
             latency_us: Latency::of(&self.tally.latency[at]),
         };
         plan.settings.groups.iter().enumerate().map(shown).collect()
-    }
-
-    fn violations(&self) -> Violations {
-        let violations = &self.tally.violations;
-        let by_kind = Kind::ALL.iter().map(|kind| (kind.name(), violations.count(*kind))).collect();
-        let first = violations.examples().into_iter().cloned().collect();
-        Violations { total: violations.total(), by_kind, first }
-    }
-
-    fn closes(&self) -> Vec<Close> {
-        let closes = self.tally.closes.iter();
-        closes
-            .map(|((code, reason), count)| Close { code: *code, reason: reason.clone(), count: *count })
-            .collect()
     }
 
     fn cpu(&self) -> Cpu {
@@ -275,4 +261,20 @@ impl TimelineShown {
             points: timeline.points,
         }
     }
+}
+
+/// The violations of a tally, as reports show them.
+pub(crate) fn violations_of(tally: &Tally) -> Violations {
+    let violations = &tally.violations;
+    let by_kind = Kind::ALL.iter().map(|kind| (kind.name(), violations.count(*kind))).collect();
+    let first = violations.examples().into_iter().cloned().collect();
+    Violations { total: violations.total(), by_kind, first }
+}
+
+/// The connections that a server ended, as reports show them.
+pub(crate) fn closes_of(tally: &Tally) -> Vec<Close> {
+    let closes = tally.closes.iter();
+    closes
+        .map(|((code, reason), count)| Close { code: *code, reason: reason.clone(), count: *count })
+        .collect()
 }

@@ -6,7 +6,7 @@
 const OTHERS: u64 = 64;
 
 /// Fails, with what to do, when there would be too few descriptors. Where no limit can be read there is none to keep.
-pub(super) fn check(clients: u32) -> Result<(), String> {
+pub(crate) fn check(clients: u32) -> Result<(), String> {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     judge(clients, soft_limit(&limits))
 }

@@ -56,6 +56,12 @@ struct Row<'a> {
 }
 
 #[derive(Deserialize)]
+struct State<'a> {
+    #[serde(borrow)]
+    system: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
 struct RowLevel<'a> {
     #[serde(borrow)]
     price: &'a RawValue,
@@ -71,7 +77,7 @@ impl Scanner {
         let Some(name) = envelope.channel.as_deref() else { return answer(envelope) };
         match name {
             "heartbeat" => Ok(Message::Heartbeat),
-            "status" => Ok(Message::Status),
+            "status" => Ok(Message::Status { is_online: is_online(&envelope) }),
             "notice" => notice(&envelope),
             _ => match Channel::from_name(name.as_bytes()) {
                 Some(channel) => self.data(channel, &envelope).map(Message::Data),
@@ -116,6 +122,13 @@ impl Scanner {
         }
         Ok(start..self.levels.len())
     }
+}
+
+/// A server that names no state has none to complain of.
+fn is_online(envelope: &Envelope<'_>) -> bool {
+    let states = envelope.data.and_then(|data| serde_json::from_str::<Vec<State<'_>>>(data.get()).ok());
+    let is_fine = |state: &State<'_>| state.system.as_deref().is_none_or(|system| system == "online");
+    states.unwrap_or_default().iter().all(is_fine)
 }
 
 fn micros(text: &str) -> Result<Micros, String> {

@@ -94,7 +94,12 @@ fn answers_are_told_apart() {
     let Message::Ack(ack) = scan(refusal) else { panic!("not an answer") };
     assert_eq!((ack.symbol.as_str(), ack.error.as_deref()), ("X/Y", Some("Currency pair not supported X/Y")));
     assert_eq!(scan(r#"{"method":"pong","time_in":"a"}"#), Message::Other("method pong".to_owned()));
-    assert_eq!(scan(r#"{"channel":"status","type":"update","data":[{}]}"#), Message::Status);
+    let status = |data: &str| scan(&format!(r#"{{"channel":"status","type":"update","data":[{{{data}}}]}}"#));
+    for (data, is_online) in
+        [("", true), (r#""system":"online""#, true), (r#""system":"maintenance""#, false)]
+    {
+        assert_eq!(status(data), Message::Status { is_online });
+    }
     assert!(matches!(
         scan(r#"{"channel":"notice","type":"update","data":[{"code":"lagging"}]}"#),
         Message::Notice(_)

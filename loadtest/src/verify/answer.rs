@@ -112,6 +112,7 @@ impl Verifier {
                 return reporter.report(Kind::AckWrong, &ack.symbol, expected, "no `recovered`");
             };
             reporter.tally.resumed[usize::from(!recovered)] += 1;
+            subscription.note_begun(recovered, reporter);
             if recovered {
                 // Nothing was lost, so there is no snapshot, and one update brings all that was missed.
                 subscription.state.snapshot = true;
@@ -121,6 +122,8 @@ impl Verifier {
                 return;
             }
             subscription.forget();
+        } else {
+            subscription.note_begun(false, reporter);
         }
         subscription.epoch = subscription.epoch.or(ack.epoch);
         if let (Channel::Trade, Some(seq)) = (self.channel, ack.seq) {

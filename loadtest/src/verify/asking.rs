@@ -160,6 +160,7 @@ impl Subscription {
         self.epoch = None;
         self.trade_id = None;
         self.told_lost = 0;
+        self.is_stale = false;
         self.announced = None;
         self.owed = None;
         self.updates = 0;

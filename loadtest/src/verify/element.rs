@@ -60,14 +60,17 @@ impl Display for Link {
 }
 
 impl Subscription {
-    pub(super) fn new(symbol: &str, depth_levels: usize) -> Self {
+    pub(super) fn new(number: usize, symbol: &str, depth_levels: usize) -> Self {
         Self {
             symbol: symbol.to_owned(),
+            number,
             state: State::default(),
             asked_at: 0,
             link: Link::Anywhere,
             epoch: None,
             trade_id: None,
+            trade_epoch: None,
+            is_stale: false,
             told_lost: 0,
             announced: None,
             owed: None,
@@ -126,15 +129,20 @@ impl Subscription {
             Channel::Trade => self.check_trade_id(element, follows, reporter),
             Channel::Ticker | Channel::Ohlc => {}
         }
+        self.note_element(header, element, follows == Follows::Loss, reporter);
     }
 
     fn begin_at(&mut self, header: Header, element: &Element) {
-        self.epoch = element.epoch.or(self.epoch);
         self.announced = None;
-        let Some(seq) = element.seq else { return };
-        self.link = match header.channel {
+        // Trades of a snapshot may be of an epoch before; the subscription stands in the last one.
+        let is_older = element.epoch.is_some() && element.epoch < self.epoch;
+        let Some(seq) = element.seq.filter(|_| !is_older) else { return };
+        let is_newer = element.epoch > self.epoch;
+        self.epoch = element.epoch.or(self.epoch);
+        self.link = match (header.channel, self.link.last().filter(|_| !is_newer)) {
             // Of the trades of a snapshot and the place of the acknowledgement, what is later.
-            Channel::Trade => Link::From(self.link.last().map_or(seq, |other| other.max(seq))),
+            (Channel::Trade, Some(other)) => Link::From(other.max(seq)),
+            (Channel::Trade, None) => Link::From(seq),
             _ => Link::At(seq),
         };
     }
@@ -187,7 +195,11 @@ impl Subscription {
 
     fn check_trade_id(&mut self, element: &Element, follows: Follows, reporter: &mut Reporter<'_>) {
         let told_lost = std::mem::take(&mut self.told_lost);
-        let last = self.trade_id;
+        let was_stale = std::mem::take(&mut self.is_stale);
+        // With a new epoch the venue may count its trades anew, and says so by it.
+        let epoch = element.epoch.or(self.epoch);
+        let last = self.trade_id.filter(|_| self.trade_epoch == epoch);
+        self.trade_epoch = epoch;
         self.trade_id = element.trade_id.or(last);
         let Some(id) = element.trade_id else {
             return reporter.report(Kind::TradeId, &self.symbol, "a trade_id", "none");
@@ -204,6 +216,8 @@ impl Subscription {
                 reporter.report(Kind::PrevBroken, &self.symbol, "a loss, as prev says", got);
             }
             Follows::Yes if id == expected => {}
+            // The feed was lost for longer than it tells trades again: the client was told of that, and sees here how many.
+            Follows::Yes if id > expected && was_stale => {}
             Follows::Yes => {
                 let is_untold = reporter.opted_in && id > expected;
                 let kind = if is_untold { Kind::LossUntold } else { Kind::TradeId };

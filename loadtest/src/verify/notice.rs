@@ -16,6 +16,9 @@ impl Verifier {
         }
         match notice.code.as_str() {
             "gap" | "resynced" | "merged" => self.handle_loss(notice, reporter),
+            "stale" if notice.channel.as_deref() == Some(self.channel.name()) => {
+                self.note_stale(notice.symbol.as_deref(), reporter);
+            }
             "lagging" | "stale" | "fresh" | "closing" | "revoked" => {}
             other => reporter.report(
                 Kind::UnexpectedMessage,
@@ -23,6 +26,16 @@ impl Verifier {
                 "a notice of the protocol",
                 format!("code {other}"),
             ),
+        }
+    }
+
+    /// The data of a symbol, or of all, is told to be stale.
+    pub(super) fn note_stale(&mut self, symbol: Option<&str>, reporter: &mut Reporter<'_>) {
+        for one in &mut self.subscriptions {
+            if symbol.is_none_or(|symbol| symbol == one.symbol) {
+                one.is_stale = true;
+                one.note_stale(reporter);
+            }
         }
     }
 
@@ -52,7 +65,8 @@ impl Subscription {
     ) {
         let is_wrong = !self.link.follows(from)
             || count == 0
-            || (to <= from && notice.epoch.is_none())
+            // Behind `merged` the update itself says that the epoch is another one.
+            || (to <= from && notice.epoch.is_none() && notice.code != "merged")
             || (notice.code == "merged" && count < 2);
         if is_wrong {
             let expected = format!("a range behind {}, of at least one entry", self.link);
@@ -64,6 +78,7 @@ impl Subscription {
             return;
         }
         reporter.tally.received(channel).told_lost += count;
+        self.note_told(count, reporter);
         self.link = Link::At(to);
         self.epoch = notice.epoch.or(self.epoch);
         self.announced = None;

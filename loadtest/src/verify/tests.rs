@@ -88,6 +88,42 @@ fn seq_may_go_back_with_a_new_epoch_but_the_link_holds() {
     check_next(r#""seq":2,"prev":8,"epoch":8"#, &["prev_broken"]);
 }
 
+#[test]
+fn a_new_epoch_counts_trades_anew_also_within_a_snapshot() {
+    let element = |(epoch, id, seq): (u64, u64, u64), prev: u64| {
+        format!(r#"{{"symbol":"A/B","trade_id":{id},"seq":{seq},"prev":{prev},"epoch":{epoch}}}"#)
+    };
+    let message = |kind: &str, elements: &[String]| {
+        format!(r#"{{"channel":"trade","type":"{kind}","data":[{}]}}"#, elements.join(","))
+    };
+    let update = |place, prev| message("update", &[element(place, prev)]);
+    let start = ack("trade");
+    let both = message("snapshot", &[element((7, 40, 90), 0), element((8, 1, 3), 0)]);
+    check("--channel trade", &[&start, &both, &update((8, 2, 4), 3)], &[]);
+    check("--channel trade", &[&start, &both, &update((9, 5, 2), 3)], &[]);
+    check("--channel trade", &[&start, &both, &update((8, 3, 4), 3)], &["trade_id"]);
+    check("--channel trade", &[&start, &both, &update((8, 2, 3), 3)], &["seq_order"]);
+    // Who was told no epoch yet is told of the first one that is another.
+    let first = trade("update", &[(9, 5, 4)]);
+    check("--channel trade", &[&start, &first, &update((8, 1, 1), 5)], &[]);
+}
+
+#[test]
+fn what_the_feed_lost_is_told_as_stale() {
+    let (start, first, later) = (ack("trade"), trade("update", &[(1, 5, 4)]), trade("update", &[(4, 9, 5)]));
+    let last = trade("update", &[(6, 12, 9)]);
+    let maintenance = r#"{"channel":"status","type":"update","data":[{"system":"maintenance"}]}"#;
+    let stale =
+        r#"{"channel":"notice","type":"update","data":[{"code":"stale","channel":"trade","symbol":"A/B"}]}"#;
+    let of_another = stale.replace("A/B", "X/Y");
+    let ext = "--channel trade --url ws://h/v2?ext=1";
+    check("--channel trade", &[&start, &first, maintenance, &later], &[]);
+    check(ext, &[&start, &first, stale, &later], &[]);
+    check(ext, &[&start, &first, &of_another, &later], &["loss_untold"]);
+    // Once the market goes on, nothing more may be missing.
+    check(ext, &[&start, &first, stale, &later, &last], &["loss_untold"]);
+}
+
 fn notice(code: &str, from: u64, to: u64, count: u64) -> String {
     format!(
         r#"{{"channel":"notice","type":"update","data":[{{"code":"{code}","channel":"trade","symbol":"A/B","from_seq":{from},"to_seq":{to},"count":{count}}}]}}"#
