@@ -7,7 +7,7 @@
 
 mod support;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +20,9 @@ use serde_json::{Value, json};
 use support::client::Client;
 use support::gateway::{Gateway, settings_of};
 use support::multitude::Multitude;
-use support::socket::{CLOSE, CONTINUATION, Incoming, PING, PONG, Socket, TEXT, dial, frame, unmasked_frame};
+use support::socket::{
+    CLOSE, CONTINUATION, Incoming, PING, PONG, Socket, TEXT, dial, frame, unmasked_frame, until_end,
+};
 use support::stranger::{
     Cases, GET_V2, Got, answer, ask, ask_over, http, read_status, subscribe, trickle, upgrade, ws,
 };
@@ -293,20 +295,6 @@ fn handshake_threats(address: SocketAddr, client: &Arc<ClientConfig>) -> Cases {
         // It ends all the same.
         ("an abandoned handshake", ended(&begun), Got::Served),
     ]
-}
-
-/// Sends octets and reads up to the end of the connection, which has to come.
-fn until_end(address: SocketAddr, octets: &[u8]) -> Vec<u8> {
-    let mut stream = dial(2, address);
-    stream.set_read_timeout(Some(support::PATIENCE)).expect("a time-out");
-    stream.write_all(octets).expect("it takes that");
-    let mut got = Vec::new();
-    match stream.read_to_end(&mut got) {
-        Ok(_) => {}
-        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
-        Err(error) => panic!("it does not end: {error}"),
-    }
-    got
 }
 
 /// Threats by connections as a whole. `door` is where the stranger from the n-th address goes, `listener` the listener behind it.

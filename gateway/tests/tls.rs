@@ -3,7 +3,7 @@
 mod support;
 
 use std::fs;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use support::client::Client;
 use support::gateway::{Gateway, settings};
 use support::http::{Samples, get};
 use support::running::{PORTS, Running, gateway};
-use support::socket::{PING, Socket, TEXT, dial, frame, unmasked_frame};
+use support::socket::{PING, Socket, TEXT, frame, unmasked_frame, until_end};
 use support::tunnel::{Credentials, Tunnel};
 
 const SYMBOLS: [&str; 4] = ["BTC/USD", "ETH/USD", "SOL/USD", "XRP/USD"];
@@ -135,18 +135,6 @@ fn handshakes_that_fail_or_do_not_come_end_and_nobody_waits_for_them() {
     let tunnel = Tunnel::open(address, credentials.client(rustls::ALL_VERSIONS));
     let mut canary = Client::connect(tunnel.address, "/v2");
     canary.follow(&SYMBOLS, 10);
-    let until_end = |octets: &[u8]| {
-        let mut stream = dial(2, address);
-        stream.set_read_timeout(Some(support::PATIENCE)).expect("a time-out");
-        stream.write_all(octets).expect("it takes that");
-        let mut got = Vec::new();
-        match stream.read_to_end(&mut got) {
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
-            Err(error) => panic!("it does not end: {error}"),
-        }
-        got
-    };
     // Versions 1.0 and 1.1 of TLS, each with a suite of that time.
     let hello = |version: u8| {
         let body = [&[3, version][..], &[7; 32], &[0, 0, 2, 0, 0x2F, 1, 0]].concat();
@@ -161,7 +149,7 @@ fn handshakes_that_fail_or_do_not_come_end_and_nobody_waits_for_them() {
         ("TLS 1.0", hello(1)),
         ("TLS 1.1", hello(2)),
     ] {
-        let got = until_end(&octets);
+        let got = until_end(address, &octets);
         // At most an alert: a record of seven octets.
         assert!(got.is_empty() || (got[0] == 0x15 && got.len() == 7), "{what}: {got:02x?}");
     }

@@ -259,6 +259,20 @@ pub fn dial(n: u8, address: SocketAddr) -> TcpStream {
     socket.into()
 }
 
+/// Sends octets from another address of this machine and reads up to the end of the connection, which has to come.
+pub fn until_end(address: SocketAddr, octets: &[u8]) -> Vec<u8> {
+    let mut stream = dial(2, address);
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    stream.write_all(octets).expect("it takes that");
+    let mut got = Vec::new();
+    match stream.read_to_end(&mut got) {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+        Err(error) => panic!("it does not end: {error}"),
+    }
+    got
+}
+
 /// A masked frame; the first octet is given whole, so that it may be wrong.
 pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut out = header(first, 0x80, payload.len());
