@@ -15,6 +15,8 @@ pub enum Bug {
     RestForgotten,
     /// A merged message carries the checksum of an older entry.
     ChecksumStale,
+    /// What is kept of a checksum does not know that the asks are others.
+    ChecksumKept,
     /// What fell out of the ring is not told.
     GapUntold,
     /// The cursor of a client that begins to lag is one too far.
@@ -84,11 +86,12 @@ impl Bug {
     ];
 
     /// All others.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::EntryDropped,
         Self::EntryRepeated,
         Self::RestForgotten,
         Self::ChecksumStale,
+        Self::ChecksumKept,
         Self::GapUntold,
         Self::CursorOffByOne,
         Self::EpochIgnoredOnResume,

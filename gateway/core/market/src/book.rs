@@ -118,8 +118,9 @@ impl Book {
     ) -> Result<(), BookRefusal> {
         let (ladder, log) = (self.ladder_mut(side), changes.side_mut(side));
         for level in levels {
-            let old = ladder.set(level.price, level.qty, levels_max).map_err(|Full| BookRefusal::Limit)?;
-            log.note(level.price, old, level.qty);
+            let set = ladder.set(level.price, level.qty, levels_max);
+            let (old, rank) = set.map_err(|Full| BookRefusal::Limit)?;
+            log.note(level.price, old, level.qty, rank);
         }
         Ok(())
     }
@@ -129,8 +130,9 @@ impl Book {
         changes.clear();
         for side in Side::BOTH {
             let log = changes.side_mut(side);
-            self.ladder(side)
-                .for_each_difference(snapshot.side(side), |price, old, new| log.note(price, old, new));
+            self.ladder(side).for_each_difference(snapshot.side(side), |price, old, new, rank| {
+                log.note(price, old, new, rank)
+            });
         }
     }
 

@@ -49,10 +49,11 @@ impl Ladder {
         self.levels.iter().rev().copied()
     }
 
-    /// Sets the quantity at a price and says what it was; 0 removes, and stands for an absent level.
-    pub(crate) fn set(&mut self, price: Price, qty: Qty, levels_max: usize) -> Result<Qty, Full> {
+    /// Sets the quantity at a price and says what it was, and how many levels are better; 0 removes, and stands for an absent level.
+    pub(crate) fn set(&mut self, price: Price, qty: Qty, levels_max: usize) -> Result<(Qty, usize), Full> {
         let (index, found) = self.position(price);
         let was = if found { self.levels[index].qty } else { Qty::ZERO };
+        let better = self.levels.len() - index - usize::from(found);
         match (found, qty > Qty::ZERO) {
             (true, true) => self.levels[index].qty = qty,
             (true, false) => drop(self.levels.remove(index)),
@@ -60,7 +61,7 @@ impl Ladder {
             (false, true) => self.levels.insert(index, Level { price, qty }),
             (false, false) => {}
         }
-        Ok(was)
+        Ok((was, better))
     }
 
     /// Replaces all levels by those of `sorted`, which go from the worst to the best.
@@ -75,10 +76,15 @@ impl Ladder {
         levels.is_sorted_by(|a, b| self.side.is_better(b.price, a.price))
     }
 
-    /// Calls `visit(price, old, new)` for each level that differs from `sorted`, best first.
-    pub(crate) fn for_each_difference(&self, sorted: &[Level], mut visit: impl FnMut(Price, Qty, Qty)) {
+    /// Calls `visit(price, old, new, rank)` for each level that differs from `sorted`, best first; `rank` of them stand before it there.
+    pub(crate) fn for_each_difference(
+        &self,
+        sorted: &[Level],
+        mut visit: impl FnMut(Price, Qty, Qty, usize),
+    ) {
         let (mut old, mut new) = (self.iter().peekable(), sorted.iter().rev().copied().peekable());
         loop {
+            let rank = sorted.len() - new.len();
             let order = match (old.peek(), new.peek()) {
                 (None, None) => return,
                 (Some(_), None) => Ordering::Less,
@@ -90,7 +96,7 @@ impl Ladder {
             if let Some(level) = was.or(is)
                 && was != is
             {
-                visit(level.price, was.unwrap_or_default().qty, is.unwrap_or_default().qty);
+                visit(level.price, was.unwrap_or_default().qty, is.unwrap_or_default().qty, rank);
             }
         }
     }
@@ -135,9 +141,9 @@ mod tests {
         ladder.set(Price(1), Qty(1), 2).unwrap();
         ladder.set(Price(2), Qty(1), 2).unwrap();
         assert_eq!(ladder.set(Price(3), Qty(1), 2), Err(Full));
-        assert_eq!(ladder.set(Price(2), Qty(5), 2), Ok(Qty(1)));
-        assert_eq!(ladder.set(Price(1), Qty(0), 2), Ok(Qty(1)));
-        assert_eq!(ladder.set(Price(3), Qty(1), 2), Ok(Qty(0)));
+        assert_eq!(ladder.set(Price(2), Qty(5), 2), Ok((Qty(1), 0)));
+        assert_eq!(ladder.set(Price(1), Qty(0), 2), Ok((Qty(1), 1)));
+        assert_eq!(ladder.set(Price(3), Qty(1), 2), Ok((Qty(0), 0)));
     }
 
     #[test]

@@ -106,12 +106,12 @@ impl SideChanges {
         Self { side, log: Vec::new(), len_old: 0 }
     }
 
-    /// Notes that a level was set.
-    pub(crate) fn note(&mut self, price: Price, old: Qty, new: Qty) {
+    /// Notes that a level was set, before which so many stand now.
+    pub(crate) fn note(&mut self, price: Price, old: Qty, new: Qty, rank: usize) {
         let new = new.max(Qty::ZERO);
         if old != new {
             let order = self.log.len() as u32;
-            self.log.push(Change { price, old, new, order, rank_old: 0, rank_new: 0 });
+            self.log.push(Change { price, old, new, order, rank_old: 0, rank_new: rank as u32 });
         }
     }
 
@@ -119,12 +119,20 @@ impl SideChanges {
     pub(crate) fn undo(&mut self, ladder: &mut Ladder) {
         while let Some(change) = self.log.pop() {
             let back = ladder.set(change.price, change.old, usize::MAX);
-            debug_assert_eq!(back, Ok(change.new));
+            debug_assert_eq!(back.map(|(was, _)| was), Ok(change.new));
         }
     }
 
     /// Ends the event: orders the changes, joins those of one price and ranks them.
     pub(crate) fn settle(&mut self, ladder: &Ladder) {
+        if let [only] = &mut self.log[..] {
+            // Most events change one level a side: nothing moved it since it was set.
+            debug_assert_eq!(only.rank_new as usize, ladder.rank(only.price));
+            only.rank_old = only.rank_new;
+            let grown = isize::from(only.new > Qty::ZERO) - isize::from(only.old > Qty::ZERO);
+            self.len_old = ladder.len().strict_add_signed(-grown);
+            return;
+        }
         self.order();
         // Levels that were there before less those that are there now, among the better ones.
         let mut removed = 0_isize;
