@@ -156,14 +156,13 @@ impl Stamper {
     pub fn stamp(&mut self, lines: &Lines, out: &mut Vec<u8>) {
         let bytes = &lines.bytes;
         let mut start = 0;
-        let mut digits = itoa::Buffer::new();
         for mark in &lines.marks {
             self.line += 1;
             match *mark {
                 Mark::Line { number, end } => {
                     let (number, end) = (number as usize, end as usize);
                     out.extend_from_slice(&bytes[start..number]);
-                    out.extend_from_slice(digits.format(self.line).as_bytes());
+                    model::push_digits(self.line, out);
                     out.extend_from_slice(&bytes[number + 1..end]);
                     start = end;
                 }

@@ -13,6 +13,7 @@ use market::{Market, MarketLimits};
 use model::{EventBatch, InstrumentId, Level, Nanos, Side, StreamId, StreamKey};
 use publish::Publisher;
 use wire::feed::FeedDecoder;
+use wire::text::Clockface;
 use wire::update::{self, Link};
 use wire::ws::write_text_frame;
 
@@ -154,6 +155,19 @@ fn checksum_of_a_book(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| wire::checksum::checksum(instrument, book.side(Side::Bid), book.side(Side::Ask)));
 }
 
+/// The same where a change leaves so many of the best levels of each side as they were.
+#[divan::bench(args = [0, 5, 10], sample_size = 1000)]
+fn checksum_after_a_change(bencher: Bencher<'_, '_>, unchanged: usize) {
+    let engine = Engine::begin(&Tape::record(), 0);
+    let instrument = engine.market.instrument(InstrumentId(0)).expect("it was announced");
+    let book = engine.market.book(InstrumentId(0)).expect("it has a book");
+    let mut text = wire::checksum::ChecksumText::default();
+    bencher.bench_local(|| {
+        Side::BOTH.into_iter().for_each(|side| text.cut(side, unchanged));
+        text.sum(instrument, book.side(Side::Bid), book.side(Side::Ask))
+    });
+}
+
 /// One update of two levels with its frame header.
 #[divan::bench(sample_size = 1000)]
 fn encode_an_update(bencher: Bencher<'_, '_>) {
@@ -164,12 +178,12 @@ fn encode_an_update(bencher: Bencher<'_, '_>) {
         (book.top(Side::Bid, 1).collect(), book.top(Side::Ask, 1).collect());
     let (_, seq) = engine.market.head(InstrumentId(0));
     let link = Link::Next { seq, prev: model::Sequence(seq.0 - 1), epoch: None, merged: 1 };
-    let mut frame = Vec::new();
+    let (mut frame, mut face) = (Vec::new(), Clockface::default());
     bencher.bench_local(|| {
         frame.clear();
         let (bids, asks) = (bids.iter().copied(), asks.iter().copied());
         write_text_frame(&mut frame, |out| {
-            update::book(instrument, bids, asks, 3_310_070_434, START, link, out)
+            update::book(instrument, bids, asks, 3_310_070_434, face.show(START), link, out)
         });
         black_box(frame.len())
     });

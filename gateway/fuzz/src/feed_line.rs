@@ -1,8 +1,8 @@
 //! What a feed says: whatever the lines, the market keeps a book that stands, and whoever reads what is published has the same.
 //!
 //! The input is either text, line by line as a feed sends it, or a script of well formed lines with bad sequences, numbers at
-//! their bounds and trouble in between (`feed_line/script.rs`). Each line goes through the real decoder, market and publisher;
-//! a naive reader of every stream (`feed_line/reader.rs`) is compared with the market after each.
+//! their bounds and trouble in between (`feed_line/script.rs`). Each line goes through the real decoder, with and without its short
+//! cut, and through market and publisher; a naive reader of every stream (`feed_line/reader.rs`) is compared with the market after each.
 
 mod reader;
 mod script;
@@ -44,6 +44,8 @@ pub fn run(data: &[u8]) {
 /// The engine's work on one thread.
 struct Feed {
     decoder: FeedDecoder,
+    /// Reads every line without the short cut for book lines.
+    general: FeedDecoder,
     market: Market,
     publisher: Publisher<Box<Batch>>,
     readers: BTreeMap<StreamId, Reader>,
@@ -56,6 +58,7 @@ impl Feed {
     fn new() -> Self {
         let mut feed = Self {
             decoder: FeedDecoder::default(),
+            general: FeedDecoder::default(),
             market: Market::new(LIMITS),
             publisher: Publisher::new(vec![Box::default()]),
             readers: BTreeMap::new(),
@@ -85,6 +88,10 @@ impl Feed {
         let mut batch = EventBatch::default();
         let before = self.decoder.instruments().len();
         let result = self.decoder.decode_line(&mut line.to_vec(), self.now, &mut batch);
+        let mut general = EventBatch::default();
+        // A blank before a line changes nothing, but that no short cut is taken.
+        let blank = self.general.decode_line(&mut [b" ", line].concat(), self.now, &mut general);
+        assert_eq!(format!("{result:?} {batch:?}"), format!("{blank:?} {general:?}"), "both readers");
         assert!(batch.events.len() <= 1, "a line is one event");
         assert!(result.is_ok() || batch.levels.is_empty(), "a refused line leaves no levels");
         assert!(self.decoder.instruments().len() <= before + 1);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use model::{
     Candle, DEPTHS, Epoch, Event, EventBatch, EventBody, FeedStatus, Instrument, InstrumentId, Nanos,
-    Sequence, Ticker, WindowDelta,
+    Sequence, Side, Ticker, WindowDelta,
 };
 
 use crate::book::Book;
@@ -332,6 +332,14 @@ impl Market {
             }
             _ => out.clear(),
         }
+    }
+
+    /// The best rank of a side from which on the last applied event made the levels of a book others; `None` when it left them as
+    /// they were.
+    #[must_use]
+    pub fn changed_from(&self, id: InstrumentId, side: Side) -> Option<usize> {
+        let changes = &self.desk.changes;
+        if changes.instrument == Some(id) { changes.changed_from(side) } else { None }
     }
 
     /// The venue's state as it was told last.

@@ -47,6 +47,16 @@ impl BookChanges {
         }
     }
 
+    /// The best rank of a side at which anything is another level than before; `None` when nothing is.
+    pub(crate) fn changed_from(&self, side: Side) -> Option<usize> {
+        let log = match side {
+            Side::Bid => &self.bids.log,
+            Side::Ask => &self.asks.log,
+        };
+        // The best first, before and after.
+        log.first().map(|change| change.rank_old.min(change.rank_new) as usize)
+    }
+
     /// The changes as seen through the best `depth` levels of each side of `book`, as it is now.
     pub(crate) fn window_delta(&self, book: &Book, depth: usize, out: &mut WindowDelta) {
         out.clear();

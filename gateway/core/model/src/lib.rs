@@ -17,6 +17,7 @@
 //! | bring a lagging client up with merged data | conflate | merge, dedupe |
 #![forbid(unsafe_code)]
 
+mod digits;
 mod event;
 mod instrument;
 mod policy;
@@ -26,6 +27,7 @@ mod stream;
 mod time;
 mod update;
 
+pub use digits::{Pen, eight_as_text, leading_digits, push_digits, write_within};
 pub use event::{Event, EventBatch, EventBody, FeedStatus, LevelSpan, Levels, OrdType, Trade};
 pub use instrument::{Instrument, InstrumentId, InstrumentTable, PairStatus, symbol_is_valid};
 pub use policy::Policy;

@@ -6,6 +6,8 @@
 use rust_decimal::Decimal;
 use thiserror::Error;
 
+use crate::digits::{BLOCK, Pen, leading_digits, write_within};
+
 /// Most digits a price or quantity may have, counted in its smallest unit.
 ///
 /// Most clients hold doubles; a number of 16 digits cannot be formatted back, so their checksum would
@@ -13,6 +15,13 @@ use thiserror::Error;
 pub const SIGNIFICANT_DIGITS_MAX: u32 = 15;
 
 const UNITS_MAX: i64 = 10_i64.pow(SIGNIFICANT_DIGITS_MAX) - 1;
+
+/// Most decimals of a number that is read or written as two words, the whole and the fraction.
+const WORD_DECIMALS_MAX: u8 = 8;
+
+/// Powers of ten by their exponents.
+const POWERS: [i64; WORD_DECIMALS_MAX as usize + 1] =
+    [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
 
 /// A price in ticks of its instrument.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -188,12 +197,39 @@ impl Scale {
     /// # Errors
     /// Any [`NumberError`]; nothing is ever rounded. Zeros beyond the last decimal are accepted.
     pub fn parse(self, text: &[u8]) -> Result<i64, NumberError> {
+        if let Some((steps, len)) = self.parse_front(text)
+            && len == text.len()
+        {
+            return Ok(steps);
+        }
         let units = self.parse_units(text)?;
         if self.step == 1 {
             return Ok(units);
         }
         let step = i64::from(self.step);
         if units % step == 0 { Ok(units / step) } else { Err(NumberError::OffIncrement { step: self.step }) }
+    }
+
+    /// Reads the number that a longer text begins with, and says how long it is, when it is one like most: below ten million, with a
+    /// dot and at most eight decimals. `None` says nothing of the text: ask [`Scale::parse`].
+    #[must_use]
+    pub fn parse_front(self, text: &[u8]) -> Option<(i64, usize)> {
+        let (whole_len, whole) = leading_digits(text);
+        if whole_len == 8 || self.decimals > WORD_DECIMALS_MAX || text.get(whole_len) != Some(&b'.') {
+            return None;
+        }
+        let (fraction_len, fraction) = leading_digits(&text[whole_len + 1..]);
+        let len = whole_len + 1 + fraction_len;
+        let padding = usize::from(self.decimals).checked_sub(fraction_len)?;
+        if whole_len == 0 || fraction_len == 0 || text.get(len).is_some_and(u8::is_ascii_digit) {
+            return None;
+        }
+        let units = whole as i64 * POWERS[usize::from(self.decimals)] + fraction as i64 * POWERS[padding];
+        if self.step == 1 {
+            return Some((units, len));
+        }
+        let step = i64::from(self.step);
+        (units % step == 0).then(|| (units / step, len))
     }
 
     fn parse_units(self, text: &[u8]) -> Result<i64, NumberError> {
@@ -231,12 +267,34 @@ impl Scale {
 
     /// Appends `steps` as decimal text with every decimal of the instrument: `0.00044780`, `-0.5`.
     pub fn write(self, steps: i64, out: &mut Vec<u8>) {
-        write_units(self.units(steps), self.decimals, out);
+        write_within::<{ Self::TEXT_MAX + Pen::SLACK }>(out, |pen| self.write_by(pen, steps));
+    }
+
+    /// Longest text of a number: twenty digits, a dot, a sign, and a zero before the dot.
+    pub const TEXT_MAX: usize = 23;
+
+    /// As [`Scale::write`], where there is a pen.
+    #[inline]
+    pub fn write_by(self, pen: &mut Pen<'_>, steps: i64) {
+        let units = self.units(steps);
+        if units < 0 || self.decimals > WORD_DECIMALS_MAX {
+            return write_any(units, self.decimals, pen);
+        }
+        let units = units.unsigned_abs();
+        if units < BLOCK {
+            return pen.short_decimal(units as u32, self.decimals.into());
+        }
+        let power = POWERS[usize::from(self.decimals)] as u64;
+        pen.digits(units / power);
+        if self.decimals > 0 {
+            pen.literal(b".");
+            pen.fraction((units % power) as u32, self.decimals.into());
+        }
     }
 }
 
-/// Appends `units` of `10^-decimals` as padded decimal text.
-fn write_units(units: i64, decimals: u8, out: &mut Vec<u8>) {
+/// Writes any number: a change of a price may have a sign, an unusual instrument more decimals.
+fn write_any(units: i64, decimals: u8, pen: &mut Pen<'_>) {
     // Twenty digits, a dot, a sign. Filled from the right, so that one copy is enough.
     let mut text = [b'0'; 24];
     let mut at = text.len();
@@ -253,7 +311,7 @@ fn write_units(units: i64, decimals: u8, out: &mut Vec<u8>) {
         at -= 1;
         text[at] = b'-';
     }
-    out.extend_from_slice(&text[at..]);
+    pen.bytes(&text[at..]);
 }
 
 /// Fills a field with a number and leading zeros.
@@ -359,6 +417,24 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_usual_number_is_written_as_any_is(units in 0_i64.., shift in 0_u32..63, decimals in 0_u8..=9) {
+            let mut any = Vec::new();
+            write_within::<40>(&mut any, |pen| write_any(units >> shift, decimals, pen));
+            let mut usual = Vec::new();
+            Scale::new(decimals).write(units >> shift, &mut usual);
+            prop_assert_eq!(usual, any);
+        }
+
+        #[test]
+        fn a_number_read_at_the_front_is_what_the_loop_reads(text in "[0-9]{0,9}[.]?[0-9]{0,10}[\"0-9.]{0,2}", decimals in 0_u8..=9, step in 1_u32..4) {
+            let scale = Scale { decimals, step };
+            if let Some((steps, len)) = scale.parse_front(text.as_bytes()) {
+                prop_assert_eq!(scale.parse_units(&text.as_bytes()[..len]), Ok(scale.units(steps)));
+                prop_assert!(!text.as_bytes().get(len).is_some_and(u8::is_ascii_digit));
+            }
+        }
+
         #[test]
         fn agrees_with_rust_decimal(units in 0_i64..=UNITS_MAX, decimals in 0_u8..=15) {
             let scale = Scale::new(decimals);

@@ -14,8 +14,9 @@ use model::{
     Channel, DEPTHS, Epoch, FeedStatus, INTERVALS_MIN, Instrument, InstrumentId, Level, Nanos, PairStatus,
     Sequence, Side, StreamId, StreamKey, Trade, Trigger, WindowChange, WindowDelta,
 };
-use wire::checksum::checksum;
+use wire::checksum::{ChecksumText, checksum};
 use wire::feed::FeedRequest;
+use wire::text::{Clockface, TimeText};
 use wire::update::{self, Link};
 use wire::ws::{Opcode, write_frame, write_text_frame};
 
@@ -59,6 +60,9 @@ pub struct Publisher<Lane> {
     published: [u64; Channel::ALL.len()],
     /// The venue's state that shards were told last.
     status: FeedStatus,
+    /// By [`InstrumentId`]; none of books that nobody wanted yet.
+    sums: Vec<Option<Box<ChecksumText>>>,
+    clockface: Clockface,
     payload: Vec<u8>,
     frame: Vec<u8>,
     delta: WindowDelta,
@@ -77,6 +81,8 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
             streams: Vec::new(),
             published: [0; Channel::ALL.len()],
             status: FeedStatus::Maintenance,
+            sums: Vec::new(),
+            clockface: Clockface::default(),
             payload: Vec::new(),
             frame: Vec::new(),
             delta: WindowDelta::default(),
@@ -158,6 +164,7 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
     fn book(&mut self, id: InstrumentId, seq: Sequence, epoch: Epoch, ts_event: Nanos, market: &Market) {
         let Some(instrument) = market.instrument(id) else { return };
         let Some(book) = market.book(id) else { return };
+        self.note_change(id, market);
         let mut sum = None;
         for depth in 0..DEPTHS.len() as u8 {
             let key = StreamKey::Book(id, depth);
@@ -166,14 +173,31 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
             if self.delta.is_silent() {
                 continue;
             }
-            let checksum =
-                *sum.get_or_insert_with(|| checksum(instrument, book.side(Side::Bid), book.side(Side::Ask)));
+            let checksum = *sum.get_or_insert_with(|| {
+                let text = self.sums[id.index()].get_or_insert_default();
+                text.sum(instrument, book.side(Side::Bid), book.side(Side::Ask))
+            });
+            let time = self.clockface.show(ts_event);
             let (bids, asks) = (sent(&self.delta.bids), sent(&self.delta.asks));
             self.frame.clear();
             write_text_frame(&mut self.frame, |out| {
-                update::book(instrument, bids, asks, checksum, ts_event, link, out)
+                update::book(instrument, bids, asks, checksum, time, link, out)
             });
             self.entry(key, epoch, seq, ts_event, Change::Book(checksum));
+        }
+    }
+
+    /// What is kept of a book's checksum must know of every change, wanted or not.
+    fn note_change(&mut self, id: InstrumentId, market: &Market) {
+        if self.sums.len() <= id.index() {
+            self.sums.resize_with(id.index() + 1, || None);
+        }
+        if let Some(text) = &mut self.sums[id.index()] {
+            for side in Side::BOTH {
+                if let Some(rank) = market.changed_from(id, side) {
+                    text.cut(side, rank);
+                }
+            }
         }
     }
 
@@ -393,7 +417,7 @@ fn write_snapshot(
             let depth = usize::from(DEPTHS[usize::from(depth)]);
             let side = |side| market.book(id).into_iter().flat_map(move |book| book.top(side, depth));
             let sum = checksum(instrument, side(Side::Bid), side(Side::Ask));
-            update::book(instrument, side(Side::Bid), side(Side::Ask), sum, now, start, out);
+            update::book(instrument, side(Side::Bid), side(Side::Ask), sum, TimeText::of(now), start, out);
         }
         StreamKey::Ticker(..) => update::ticker(instrument, &market.ticker(id), start, out),
         StreamKey::Trade(_) if market.trades(id).len() > 0 => {

@@ -1,8 +1,10 @@
-//! The feed's lines: read with simd-json into integers, and written for feed-sim (`docs/feed-protocol.md`).
+//! The feed's lines: read into integers with simd-json, or where they are of the usual form with less, and written for feed-sim
+//! (`docs/feed-protocol.md`).
 //!
 //! The decoder numbers instruments and turns decimal text into ticks and lots; it keeps no book and checks no
 //! sequence (that is `market`). What does not fit is refused with a reason, never rounded.
 
+mod book_line;
 mod decode;
 mod encode;
 

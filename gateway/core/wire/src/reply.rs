@@ -287,7 +287,7 @@ pub fn paused_all(subscriptions: usize, paused: bool, stamp: Stamp, out: &mut Ve
         if paused { br#"{"method":"pause","result":{"# } else { br#"{"method":"resume","result":{"# };
     out.extend_from_slice(method);
     out.extend_from_slice(br#""subscriptions":"#);
-    write_int(subscriptions, out);
+    write_int(subscriptions as u64, out);
     bool_key("paused", paused, out);
     out.extend_from_slice(br#"},"success":true"#);
     write_stamp(stamp, out);
@@ -434,7 +434,13 @@ fn write_stamp(stamp: Stamp, out: &mut Vec<u8>) {
     write_time_micros(stamp.time_out, out);
     out.push(b'"');
     match stamp.req_id {
-        Some(ReqId::Signed(id)) => int_key("req_id", id, out),
+        Some(ReqId::Signed(id)) => {
+            write_key("req_id", out);
+            if id < 0 {
+                out.push(b'-');
+            }
+            write_int(id.unsigned_abs(), out);
+        }
         Some(ReqId::Unsigned(id)) => int_key("req_id", id, out),
         None => {}
     }
@@ -448,7 +454,7 @@ fn text_key(key: &str, value: &str, out: &mut Vec<u8>) {
 }
 
 /// Appends `,"key":number`.
-fn int_key(key: &str, value: impl itoa::Integer, out: &mut Vec<u8>) {
+fn int_key(key: &str, value: impl Into<u64>, out: &mut Vec<u8>) {
     write_key(key, out);
     write_int(value, out);
 }

@@ -1,50 +1,83 @@
 //! Times and strings as JSON text, appended to a buffer; and times read back.
 
-use model::Nanos;
+use model::{Nanos, eight_as_text};
 
 /// Appends `2026-01-31T23:59:59.123456Z`, without quotes.
 pub fn write_time_micros(at: Nanos, out: &mut Vec<u8>) {
-    let mut text = *b"0000-00-00T00:00:00.000000Z";
-    put_seconds(at, &mut text);
-    let micros = (at.0 % 1_000_000_000 / 1_000) as u32;
-    put_pairs(&mut text[20..26], micros);
-    out.extend_from_slice(&text);
+    out.extend_from_slice(&TimeText::of(at).0);
+}
+
+/// The text of a time with microseconds, `2026-01-31T23:59:59.123456Z`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeText(pub(crate) [u8; Self::LEN]);
+
+impl TimeText {
+    /// How long it is.
+    pub const LEN: usize = 27;
+
+    /// The text of a time.
+    #[must_use]
+    pub fn of(at: Nanos) -> Self {
+        let mut text = Self(*b"0000-00-00T00:00:00.000000Z");
+        put_seconds(at.0 / 1_000_000_000, &mut text.0);
+        text.put_micros(at);
+        text
+    }
+
+    fn put_micros(&mut self, at: Nanos) {
+        let micros = (at.0 % 1_000_000_000 / 1_000) as u32;
+        self.0[20..26].copy_from_slice(&eight_as_text(micros)[2..]);
+    }
+}
+
+/// Makes texts of times that come one soon after the other: what stands before the dot is made once a second.
+#[derive(Clone, Debug)]
+pub struct Clockface {
+    second: u64,
+    text: TimeText,
+}
+
+impl Default for Clockface {
+    fn default() -> Self {
+        Self { second: 0, text: TimeText::of(Nanos(0)) }
+    }
+}
+
+impl Clockface {
+    /// The text of a time.
+    pub fn show(&mut self, at: Nanos) -> TimeText {
+        let second = at.0 / 1_000_000_000;
+        if second == self.second {
+            self.text.put_micros(at);
+        } else {
+            (self.second, self.text) = (second, TimeText::of(at));
+        }
+        self.text
+    }
 }
 
 /// Appends `2026-01-31T23:59:59.123456789Z`, without quotes.
 pub fn write_time_nanos(at: Nanos, out: &mut Vec<u8>) {
     let mut text = *b"0000-00-00T00:00:00.000000000Z";
-    put_seconds(at, &mut text);
+    put_seconds(at.0 / 1_000_000_000, &mut text);
     let nanos = (at.0 % 1_000_000_000) as u32;
-    put_pairs(&mut text[20..28], nanos / 10);
+    text[20..28].copy_from_slice(&eight_as_text(nanos / 10));
     text[28] += (nanos % 10) as u8;
     out.extend_from_slice(&text);
 }
 
 /// Fills in all that stands before the dot.
-fn put_seconds(at: Nanos, text: &mut [u8]) {
-    let seconds = at.0 / 1_000_000_000;
+fn put_seconds(seconds: u64, text: &mut [u8]) {
     let (year, month, day) = civil_from_days(seconds / 86_400);
+    let date = eight_as_text(year * 10_000 + month * 100 + day);
     let in_day = (seconds % 86_400) as u32;
-    put_pairs(&mut text[..4], year);
-    put_pairs(&mut text[5..7], month);
-    put_pairs(&mut text[8..10], day);
-    put_pairs(&mut text[11..13], in_day / 3_600);
-    put_pairs(&mut text[14..16], in_day / 60 % 60);
-    put_pairs(&mut text[17..19], in_day % 60);
-}
-
-/// Fills a field of an even width with a padded number.
-fn put_pairs(field: &mut [u8], mut n: u32) {
-    for pair in field.rchunks_exact_mut(2) {
-        pair.copy_from_slice(&digit_pair((n % 100) as u8));
-        n /= 100;
-    }
-}
-
-/// The two digits of a number below 100.
-const fn digit_pair(n: u8) -> [u8; 2] {
-    [b'0' + n / 10, b'0' + n % 10]
+    let time = eight_as_text(in_day / 3_600 * 10_000 + in_day / 60 % 60 * 100 + in_day % 60);
+    text[..4].copy_from_slice(&date[..4]);
+    text[5..7].copy_from_slice(&date[4..6]);
+    text[8..10].copy_from_slice(&date[6..]);
+    text[11..13].copy_from_slice(&time[2..4]);
+    text[14..16].copy_from_slice(&time[4..6]);
+    text[17..19].copy_from_slice(&time[6..]);
 }
 
 /// Year, month and day of a number of days since 1970-01-01, by counting in eras of 400 years that begin in March.
@@ -99,8 +132,8 @@ const fn days_from_civil(year: u64, month: u64, day: u64) -> u64 {
 }
 
 /// Appends an integer.
-pub fn write_int(n: impl itoa::Integer, out: &mut Vec<u8>) {
-    out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
+pub fn write_int(n: impl Into<u64>, out: &mut Vec<u8>) {
+    model::push_digits(n.into(), out);
 }
 
 /// Appends a JSON string with its quotes; control characters, quotes and backslashes are escaped.
@@ -172,6 +205,18 @@ mod tests {
             write_time_micros(Nanos(nanos), &mut coarse);
             prop_assert_eq!(parse_time(&fine), Some(Nanos(nanos)));
             prop_assert_eq!(parse_time(&coarse), Some(Nanos(nanos / 1_000 * 1_000)));
+        }
+
+        #[test]
+        fn a_clockface_shows_what_a_text_made_anew_says(
+            begin in 0..4_102_444_800_000_000_000_u64,
+            steps in prop::collection::vec(0..2_000_000_000_u64, 1..9),
+        ) {
+            let (mut face, mut at) = (Clockface::default(), Nanos(begin));
+            for step in steps {
+                prop_assert_eq!(face.show(at), TimeText::of(at));
+                at.0 += step;
+            }
         }
 
         #[test]

@@ -9,11 +9,11 @@ mod instruments;
 pub use instruments::{AssetInfo, assets, instruments};
 
 use model::{
-    Candle, Epoch, INTERVALS_MIN, Instrument, Level, Nanos, Price, Qty, SIGNIFICANT_DIGITS_MAX, Sequence,
-    Ticker, Trade,
+    Candle, Epoch, INTERVALS_MIN, Instrument, Level, Nanos, Pen, Price, Qty, SIGNIFICANT_DIGITS_MAX, Scale,
+    Sequence, Ticker, Trade, write_within,
 };
 
-use crate::text::{write_int, write_time_micros, write_time_nanos};
+use crate::text::{TimeText, write_int, write_time_micros, write_time_nanos};
 
 /// How an element hangs together with what its reader was sent before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,30 +48,40 @@ impl Link {
         }
     }
 
+    /// Longest text: four numbers with their keys, and the brace.
+    const TEXT_MAX: usize = 7 + 20 + 8 + 20 + 9 + 20 + 10 + 10 + 1;
+
     /// Closes a data element: its last keys and the brace.
     fn write(&self, out: &mut Vec<u8>) {
-        let number = |key: &str, n: u64, out: &mut Vec<u8>| {
-            out.extend_from_slice(key.as_bytes());
-            write_int(n, out);
-        };
+        write_within::<{ Self::TEXT_MAX + Pen::SLACK }>(out, |pen| self.write_by(pen));
+    }
+
+    #[inline]
+    fn write_by(&self, pen: &mut Pen<'_>) {
         match *self {
             Self::Start(epoch, seq) => {
-                number(",\"seq\":", seq.0, out);
-                number(",\"epoch\":", epoch.0, out);
+                number(pen, b",\"seq\":", seq.0);
+                number(pen, b",\"epoch\":", epoch.0);
             }
             Self::Next { seq, prev, epoch, merged } => {
-                number(",\"seq\":", seq.0, out);
-                number(",\"prev\":", prev.0, out);
+                number(pen, b",\"seq\":", seq.0);
+                number(pen, b",\"prev\":", prev.0);
                 if let Some(epoch) = epoch {
-                    number(",\"epoch\":", epoch.0, out);
+                    number(pen, b",\"epoch\":", epoch.0);
                 }
                 if merged > 1 {
-                    number(",\"merged\":", merged.into(), out);
+                    number(pen, b",\"merged\":", merged.into());
                 }
             }
         }
-        out.push(b'}');
+        pen.literal(b"}");
     }
+}
+
+#[inline]
+fn number<const N: usize>(pen: &mut Pen<'_>, key: &[u8; N], n: u64) {
+    pen.literal(key);
+    pen.digits(n);
 }
 
 /// Opens a message up to its data: `{"channel":"book","type":"update","data":[`.
@@ -128,37 +138,49 @@ pub fn book(
     bids: impl Iterator<Item = Level>,
     asks: impl Iterator<Item = Level>,
     checksum: u32,
-    ts_event: Nanos,
+    ts_event: TimeText,
     link: Link,
     out: &mut Vec<u8>,
 ) {
-    // One copy for what is the same in every message: this is written for each event.
-    let opening: &[u8] = match link {
-        Link::Start(..) => br#"{"channel":"book","type":"snapshot","data":[{"symbol":""#,
-        Link::Next { .. } => br#"{"channel":"book","type":"update","data":[{"symbol":""#,
-    };
-    out.extend_from_slice(opening);
+    // In a few pieces, for each of which room is made once: this is written for each event.
+    match link {
+        Link::Start(..) => {
+            out.extend_from_slice(br#"{"channel":"book","type":"snapshot","data":[{"symbol":""#)
+        }
+        Link::Next { .. } => {
+            out.extend_from_slice(br#"{"channel":"book","type":"update","data":[{"symbol":""#)
+        }
+    }
     out.extend_from_slice(instrument.symbol.as_bytes());
-    side("\",\"bids\":[", instrument, bids, out);
-    side("],\"asks\":[", instrument, asks, out);
-    out.extend_from_slice(b"],\"checksum\":");
-    write_int(checksum, out);
-    timestamp(ts_event, out);
-    link.write(out);
-    out.extend_from_slice(b"]}");
+    out.extend_from_slice(br#"","bids":["#);
+    levels(instrument, bids, out);
+    out.extend_from_slice(br#"],"asks":["#);
+    levels(instrument, asks, out);
+    const ROOM: usize = 13 + 10 + 14 + TimeText::LEN + 1 + Link::TEXT_MAX + 2 + Pen::SLACK;
+    write_within::<ROOM>(out, |pen| {
+        number(pen, br#"],"checksum":"#, checksum.into());
+        pen.literal(br#","timestamp":""#);
+        pen.literal(&ts_event.0);
+        pen.literal(b"\"");
+        link.write_by(pen);
+        pen.literal(b"]}");
+    });
 }
 
-fn side(opening: &str, instrument: &Instrument, levels: impl Iterator<Item = Level>, out: &mut Vec<u8>) {
-    out.extend_from_slice(opening.as_bytes());
-    let mut before: &[u8] = b"{\"price\":";
+fn levels(instrument: &Instrument, levels: impl Iterator<Item = Level>, out: &mut Vec<u8>) {
+    const ROOM: usize = 9 + Scale::TEXT_MAX + 7 + Scale::TEXT_MAX + 2 + Pen::SLACK;
+    let start = out.len();
     for level in levels {
-        out.extend_from_slice(before);
-        instrument.write_price(level.price, out);
-        out.extend_from_slice(b",\"qty\":");
-        instrument.write_qty(level.qty, out);
-        out.push(b'}');
-        before = b",{\"price\":";
+        write_within::<ROOM>(out, |pen| {
+            pen.literal(br#"{"price":"#);
+            instrument.price.write_by(pen, level.price.0);
+            pen.literal(br#","qty":"#);
+            instrument.qty.write_by(pen, level.qty.0);
+            pen.literal(b"},");
+        });
     }
+    // The comma behind the last one.
+    out.truncate((out.len() - 1).max(start));
 }
 
 /// A ticker row. Prices that do not exist yet (an empty side, no trade so far) are 0.
@@ -179,7 +201,7 @@ pub fn ticker(instrument: &Instrument, row: &Ticker, link: Link, out: &mut Vec<u
     price("high", instrument, row.high, out);
     price("change", instrument, Some(Price(row.change)), out);
     key("change_pct", out);
-    model::Scale::new(2).write(row.change_bp, out);
+    Scale::new(2).write(row.change_bp, out);
     timestamp(row.ts_event, out);
     link.write(out);
     out.extend_from_slice(b"]}");
@@ -187,7 +209,7 @@ pub fn ticker(instrument: &Instrument, row: &Ticker, link: Link, out: &mut Vec<u
 
 fn vwap(instrument: &Instrument, units: i64, out: &mut Vec<u8>) {
     key("vwap", out);
-    model::Scale::new(instrument.price.decimals()).write(units, out);
+    Scale::new(instrument.price.decimals()).write(units, out);
 }
 
 /// One trade as an update of its own.

@@ -23,13 +23,20 @@ fn bitcoin() -> Instrument {
     }
 }
 
-/// Decodes lines and shows what came out, one row each.
+/// Decodes lines and shows what came out, one row each. A blank before a line changes nothing, but that its form is none that is read
+/// by itself: so both readers are held against each other.
 fn check(lines: &[u8]) -> String {
+    let shown = decode(lines, b"");
+    assert_eq!(shown, decode(lines, b" "), "{}", String::from_utf8_lossy(lines));
+    shown
+}
+
+fn decode(lines: &[u8], before: &[u8]) -> String {
     let mut decoder = FeedDecoder::default();
     let mut shown = String::new();
     for line in lines.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
         let mut batch = EventBatch::default();
-        let result = decoder.decode_line(&mut line.to_vec(), Nanos(5), &mut batch);
+        let result = decoder.decode_line(&mut [before, line].concat(), Nanos(5), &mut batch);
         match (result, batch.events.first()) {
             (Ok(()), Some(event)) => {
                 let at = format!("{}:{}:{}", event.line, event.epoch.0, event.ts_event.0);
@@ -191,10 +198,69 @@ fn requests_are_read_back_and_others_refused() {
     }
 }
 
+/// With everything a book line may have: several levels, a quantity of zero, long numbers.
+const BOOK_LINE: &[u8] = br#"{"type":"book_delta","line":2,"epoch":1790000000,"ts":1700000000015753889,"symbol":"BTC/USD","seq":123456789,"bids":[["64000.5","0.00000000"],["1.0","999999.99999999"]],"asks":[["64001.0","10.5"]]}"#;
+
+#[test]
+fn book_lines_at_the_bounds_of_the_usual_form_are_read_alike() {
+    let line = std::str::from_utf8(BOOK_LINE).unwrap();
+    let cases = [
+        ("", ""),
+        ("\"line\":2", "\"line\":02"),
+        ("\"line\":2", "\"line\":18446744073709551615"),
+        ("\"line\":2", "\"line\":9999999999999999999"),
+        ("\"line\":2", "\"line\":0"),
+        ("\"line\":2", "\"line\":-1"),
+        ("\"line\":2", "\"line\":2.0"),
+        ("1790000000,", "0,"),
+        ("book_delta", "book_snapshot"),
+        ("book_delta", "book_Delta"),
+        ("BTC/USD", "BTC\\/USD"),
+        ("BTC/USD", "BTC/EUR"),
+        ("64000.5", "64000.50"),
+        ("64000.5", "64000"),
+        ("64000.5", "64000.7"),
+        ("64000.5", "0.0"),
+        ("64000.5", "12345678.5"),
+        ("999999.99999999", "9999999.99999999"),
+        ("999999.99999999", "10000000.00000000"),
+        ("999999.99999999", "1.000000000"),
+        ("10.5\"", "10.5e3\""),
+        ("]]}", "]] }"),
+        ("]]}", "]]}}"),
+        ("]]}", "]],\"seq\":7}"),
+    ];
+    for (from, to) in cases {
+        let changed = line.replacen(from, to, 1);
+        check(&[&announced(), b"\n".as_slice(), changed.as_bytes()].concat());
+    }
+    let whole = check(&[&announced(), b"\n".as_slice(), BOOK_LINE].concat());
+    assert!(
+        whole.contains("delta 123456789 [\"128001x0\", \"2x99999999999999\"] [\"128002x1050000000\"]"),
+        "{whole}"
+    );
+}
+
 proptest! {
     #[test]
     fn no_bytes_break_the_decoder(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         check(&bytes);
+    }
+
+    /// Where a byte is put in, left out or changed, and where digits grow longer than a block.
+    #[test]
+    fn a_damaged_book_line_is_read_alike_by_both_readers(
+        cuts in proptest::collection::vec((0_usize..400, 0_usize..2, "[0-9.\"\\\\,\\[\\]{} ]{0,9}"), 1..4),
+    ) {
+        let mut lines = announced();
+        lines.push(b'\n');
+        let start = lines.len();
+        lines.extend_from_slice(BOOK_LINE);
+        for (at, removed, added) in cuts {
+            let at = start + at % (lines.len() - start);
+            lines.splice(at..at + removed.min(lines.len() - at), added.bytes());
+        }
+        check(&lines);
     }
 
     #[test]

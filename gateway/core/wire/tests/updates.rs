@@ -17,6 +17,7 @@ use rust_decimal::Decimal;
 use serde_json::Value;
 use support::golden;
 use wire::checksum::checksum;
+use wire::text::TimeText;
 use wire::update::{self, Link};
 
 /// 2026-02-03T04:05:06.789012345Z.
@@ -132,7 +133,7 @@ fn has_exponent(text: &str) -> bool {
 }
 
 fn book(bids: &[Level], asks: &[Level], sum: u32, link: Link, out: &mut Vec<u8>) {
-    update::book(&btc(), bids.iter().copied(), asks.iter().copied(), sum, AT, link, out);
+    update::book(&btc(), bids.iter().copied(), asks.iter().copied(), sum, TimeText::of(AT), link, out);
 }
 
 #[test]

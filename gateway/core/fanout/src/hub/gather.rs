@@ -4,6 +4,7 @@
 
 use model::{Channel, Epoch, Nanos, Policy, Sequence, StreamKey};
 use wire::reply::{Notice, NoticeCode};
+use wire::text::TimeText;
 use wire::update::{self, Link};
 use wire::ws::{Opcode, write_frame};
 
@@ -144,7 +145,15 @@ impl Hub {
         self.scratch.payload.clear();
         let link = link(stream, sub, ext);
         let (bids, asks) = (merger.bids.iter().copied(), merger.asks.iter().copied());
-        update::book(&pair.instrument, bids, asks, checksum, ts_event, link, &mut self.scratch.payload);
+        update::book(
+            &pair.instrument,
+            bids,
+            asks,
+            checksum,
+            TimeText::of(ts_event),
+            link,
+            &mut self.scratch.payload,
+        );
         let start = stream.merged_bytes.len();
         write_frame(Opcode::Text, &self.scratch.payload, &mut stream.merged_bytes);
         let end = stream.merged_bytes.len();
@@ -343,7 +352,7 @@ fn encode(
                     .map(|change| change.level)
             };
             let (bids, asks) = (sent(changes.start..middle), sent(middle..changes.end));
-            update::book(instrument, bids, asks, checksum, entry.ts_event, link, out);
+            update::book(instrument, bids, asks, checksum, TimeText::of(entry.ts_event), link, out);
         }
         (_, Some(Row::Ticker(row))) => update::ticker(instrument, row, link, out),
         (_, Some(Row::Trade(trade))) => update::trade(instrument, trade, link, out),

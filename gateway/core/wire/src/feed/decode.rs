@@ -11,6 +11,8 @@ use rust_decimal::Decimal;
 use simd_json::{Buffers, Node, StaticNode, Tape};
 use thiserror::Error;
 
+use super::book_line;
+
 /// Longest line; a longer one is refused by whoever splits lines. Holds a snapshot of some 20,000 levels.
 pub const FEED_LINE_BYTES_MAX: usize = 1 << 20;
 
@@ -117,6 +119,12 @@ impl FeedDecoder {
         ts_recv: Nanos,
         out: &mut EventBatch,
     ) -> Result<(), FeedReject> {
+        let levels_before = out.levels.len();
+        if let Some(event) = book_line::read(line, &self.instruments, ts_recv, &mut out.levels) {
+            out.events.push(event);
+            return Ok(());
+        }
+        out.levels.truncate(levels_before);
         let mut tape = std::mem::replace(&mut self.tape, Tape(Vec::new())).reset();
         let result = match simd_json::fill_tape(line, &mut self.buffers, &mut tape) {
             Ok(()) => self.decode_nodes(&tape.0, ts_recv, out),
