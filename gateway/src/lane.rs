@@ -149,6 +149,8 @@ impl ShardLane {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fanout::{Item, Lost};
+    use model::{Epoch, Sequence, StreamId};
 
     #[test]
     fn a_lane_takes_so_many_bytes_and_goes_on_when_they_are_taken() {
@@ -156,7 +158,8 @@ mod tests {
         let waker = ShardWaker::new(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
         let (mut engine, shard) = lane(waker);
         let fill = |lane: &mut ShardLane, bytes: usize| {
-            lane.batch.items.push(fanout::Item::Lost(model::StreamId(1)));
+            let lost = Lost { stream: StreamId(1), epoch: Epoch(1), seq: Sequence(1), count: 1 };
+            lane.batch.items.push(Item::Lost(lost));
             lane.batch.bytes.resize(lane.batch.bytes.len() + bytes, 0);
             lane.post(Nanos(0), Nanos(0));
         };

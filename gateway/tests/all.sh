@@ -7,44 +7,108 @@
 # under a fuzzer for a minute per target, the Autobahn cases against the framing, the README's own commands, real third-party clients,
 # the page in a browser, dashboards and rules against a real Prometheus, the files of deploy with an image built from them, load runs and
 # their report in a browser, two minutes of faults, a rolling restart of a thousand clients, and a small bench. With --long, faults happen
-# for ten minutes, and ten thousand clients are restarted over one. What a step needs it installs itself (target/test-env, apt-get for a browser, an
-# interpreter or a tool); a step that cannot run fails. Ends with the
+# for ten minutes, and ten thousand clients are restarted over one. What a step needs it installs itself (target/test-env, apt-get for a
+# browser, an interpreter or a tool); a step that cannot run fails.
+#
+# Steps that mostly wait run beside steps that compute, in two lanes; what judges or prints how fast something is has the machine for
+# itself. The output of a step is kept in target/test-env/steps and printed in one piece when the step has ended. Ends with the
 # number of steps passed and failed.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-passed=0
-failed=()
+# Where the scripts of the steps look as well.
+logs=${CARGO_TARGET_DIR:-target}/test-env/steps
+declare -A lanes=()
+lost=()
 
+# A step that is among `started` and left no file `passed` has failed, whatever became of it.
 step() { # name, command...
-  local name=$1 start=$SECONDS
+  local name=$1 start=$SECONDS verdict='FAILED after'
   shift
-  printf '\n=== %s: %s\n' "$name" "$*"
-  if "$@"; then
-    passed=$((passed + 1))
-    printf '=== %s passed in %d s\n' "$name" $((SECONDS - start))
-  else
-    failed+=("$name")
-    printf '=== %s FAILED after %d s\n' "$name" $((SECONDS - start))
+  echo "$name" >>"$logs/started"
+  say printf '\n=== %s begins: %s\n' "$name" "$*"
+  if "$@" >"$logs/$name.log" 2>&1 </dev/null; then
+    verdict='passed in'
+    touch "$logs/$name.passed"
   fi
+  say tell "$name" "$verdict" $((SECONDS - start))
 }
 
+tell() { # name, verdict, seconds
+  printf '\n=== %s:\n' "$1"
+  cat "$logs/$1.log"
+  printf '=== %s %s %d s\n' "$@"
+}
+
+# Nobody else prints meanwhile.
+say() { { flock 8 && "$@"; } 8>"$logs/lock"; }
+
+# Runs lanes side by side: functions with one step after the other. The first has deadlines to keep; the others get what it leaves of the
+# machine. No two of them may install with apt-get.
+together() { # lane...
+  local lane first=$1
+  for lane in "$@"; do
+    # In a process group of its own, so that it can be stopped with all that it started.
+    set -m
+    {
+      set +m
+      [[ $lane == "$first" ]] || renice -n 19 "$BASHPID" >/dev/null
+      "$lane"
+    } &
+    lanes[$lane]=$!
+    set +m
+  done
+  for lane in "$@"; do
+    wait "${lanes[$lane]}" || lost+=("the lane $lane, which ended with $?")
+    unset "lanes[$lane]"
+  done
+}
+
+stop() {
+  local lane
+  for lane in "${lanes[@]}"; do kill -TERM -- "-$lane" 2>/dev/null; done
+}
+trap stop EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
 finish() {
+  local name passed=0 failed=("${lost[@]+"${lost[@]}"}")
+  while read -r name; do
+    if [[ -e $logs/$name.passed ]]; then passed=$((passed + 1)); else failed+=("$name"); fi
+  done <"$logs/started"
   printf '\n%d s in all\n' "$SECONDS"
   for name in "${failed[@]+"${failed[@]}"}"; do printf 'failed: %s\n' "$name"; done
   printf '%d passed, %d failed\n' "$passed" "${#failed[@]}"
   exit $((${#failed[@]} > 0))
 }
 
-quick() {
-  step format cargo fmt --all --check
-  step lints cargo clippy --workspace --all-targets --quiet -- -D warnings
-  step tests cargo test --workspace --quiet
-  # A workspace of its own.
+# The inputs of the fuzzer that are kept: a workspace of its own.
+kept() {
   step fuzz-format cargo fmt --manifest-path gateway/fuzz/Cargo.toml --check
   step fuzz-lints cargo clippy --manifest-path gateway/fuzz/Cargo.toml --target-dir target/fuzz --no-default-features --features planted \
     --all-targets --quiet -- -D warnings
   step replay gateway/tests/fuzz.sh replay
+}
+
+tests() {
+  step tests cargo test --workspace --quiet
+}
+
+# One by one, as the README's commands ask for them: another set of packages is another set of features and another build.
+release() {
+  local package
+  for package in gateway feed-sim loadtest sim; do cargo build --release --quiet -p "$package" || return; done
+}
+
+# What has to be built, while the tests mostly wait; the last of it is tried at once.
+building() {
+  kept
+  step release release
+  step documentation env RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --document-private-items --quiet
+  step fuzz-build gateway/tests/fuzz.sh build
+  step deploy gateway/tests/deploy.sh
 }
 
 # The generator verifies every message; its exit code is non-zero on any violation, and on a threshold that does not hold.
@@ -72,23 +136,22 @@ faults() {
   fi
 }
 
-full() {
-  step documentation env RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --document-private-items --quiet
-  step release cargo build --release --workspace --quiet
-  step worlds target/release/sim --seeds 10000
-  step planted cargo test --release -p sim --features planted --test planted --quiet -- --nocapture
-  step fuzz gateway/tests/fuzz.sh
+# Gateways among clients of all kinds, which wait for each other and for time to pass.
+serving() {
   step autobahn gateway/tests/autobahn.sh
   step clients gateway/tests/clients/run.sh
   step page gateway/tests/page/run.sh
+  step report loadtest/tests/page/run.sh
   step readme gateway/tests/readme.sh
   step prometheus gateway/tests/prometheus.sh
-  step deploy gateway/tests/deploy.sh
-  step load load
-  step report loadtest/tests/page/run.sh
   step faults faults
-  # Printed and never judged: numbers of a machine with other work say little.
-  step bench target/release/loadtest bench --small
+}
+
+# What needs nothing but processors. The planted bugs come last: they leave a simulator with bugs where the other was.
+computing() {
+  step fuzz gateway/tests/fuzz.sh
+  step worlds target/release/sim --seeds 10000
+  step planted cargo test --release -p sim --features planted --test planted --quiet -- --nocapture
 }
 
 long=no
@@ -103,6 +166,17 @@ for argument in "$@"; do
       ;;
   esac
 done
-quick
-if [[ $what == all ]]; then full; fi
+rm -rf "$logs"
+mkdir -p "$logs"
+step format cargo fmt --all --check
+step lints cargo clippy --workspace --all-targets --quiet -- -D warnings
+if [[ $what == quick ]]; then
+  together tests kept
+else
+  together tests building
+  together serving computing
+  step load load
+  # Printed and never judged: numbers of a machine with other work say little.
+  step bench target/release/loadtest bench --small
+fi
 finish

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Coverage-guided fuzzing of the core: fuzz.sh [SECONDS_PER_TARGET | replay | corpus], 60 seconds by default.
+# Coverage-guided fuzzing of the core: fuzz.sh [SECONDS_PER_TARGET | replay | build | corpus], 60 seconds by default.
 #
-# replay: replays the corpora and the findings that are kept, without a fuzzer and on any Rust. Without it, also: builds the
-# targets of gateway/fuzz with the address sanitizer and lets each run that long, two at a time. Inputs that a run finds new are kept in
+# replay: replays the corpora and the findings that are kept, without a fuzzer and on any Rust. build: builds the targets of gateway/fuzz
+# with the address sanitizer. Seconds: both, and lets each target run that long, two at a time. Inputs that a run finds new are kept in
 # target/test-env/fuzz, never in the repository, so that the next run goes on from there. corpus: chooses the corpora of the
 # repository anew from all of these, the fewest inputs that reach as much. What it needs it installs itself
 # (cargo-fuzz below target/test-env, a C++ compiler with apt-get). Ends with a line per target; the exit code is 0 only when nothing
@@ -32,7 +32,7 @@ fail() {
 }
 
 usage() {
-  echo "usage: fuzz.sh [SECONDS_PER_TARGET | replay | corpus]" >&2
+  echo "usage: fuzz.sh [SECONDS_PER_TARGET | replay | build | corpus]" >&2
   exit 2
 }
 
@@ -175,9 +175,9 @@ clean_up() {
 trap clean_up EXIT
 
 argument=${1:-60}
-[[ $# -le 1 && ($argument =~ ^(replay|corpus)$ || $argument =~ ^[1-9][0-9]*$) ]] || usage
+[[ $# -le 1 && ($argument =~ ^(replay|build|corpus)$ || $argument =~ ^[1-9][0-9]*$) ]] || usage
 mkdir -p "$env"
-if [[ $argument != corpus ]]; then
+if [[ $argument != build && $argument != corpus ]]; then
   echo "=== replay: what is kept in $crate/corpus and $crate/regressions"
   replay || fail "an input that was kept fails, see above"
 fi
@@ -186,4 +186,8 @@ find_cargo
 find_compiler
 install_cargo_fuzz
 build
-if [[ $argument == corpus ]]; then renew_corpora; else fuzz "$argument"; fi
+case $argument in
+  build) ;;
+  corpus) renew_corpora ;;
+  *) fuzz "$argument" ;;
+esac

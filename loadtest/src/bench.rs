@@ -46,7 +46,7 @@ pub(crate) use work::Work;
 const ROUNDS_SMALL: u32 = 1;
 const ROUNDS_FULL: u32 = 5;
 /// How long clients stall in a small and in a full run.
-const STALLED_SMALL: Duration = Duration::from_secs(3);
+const STALLED_SMALL: Duration = Duration::from_secs(2);
 const STALLED_FULL: Duration = Duration::from_secs(60);
 /// Our own servers.
 const OURS: [&str; 3] = ["gateway", "floor-each", "floor-batch"];
@@ -84,13 +84,13 @@ pub(crate) struct BenchArgs {
     /// Bytes of an update for the floor and the peers. Those of the gateway are what its books make them.
     #[arg(long, default_value_t = 170, value_name = "BYTES")]
     payload: usize,
-    /// How long clients stall [default: 3s, in a full run 60s].
+    /// How long clients stall [default: 2s, in a full run 60s].
     #[arg(long, value_parser = parse_duration)]
     stalled_for: Option<Duration>,
     /// Measure full and subset at this load instead of searching for the top: deliveries a second, for profiles.
     #[arg(long, value_name = "PER_SECOND")]
     load: Option<u64>,
-    /// How long to measure each load [default: 600ms, in a full run 2s].
+    /// How long to measure each load [default: 600ms, while searching 400ms, in a full run 2s].
     #[arg(long, value_parser = parse_duration)]
     window: Option<Duration>,
     /// Let clients sleep until something comes, instead of polling.

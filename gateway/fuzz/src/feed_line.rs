@@ -186,7 +186,7 @@ impl Feed {
                     }
                 }
                 Item::Pair(..) | Item::Stale(..) | Item::Status(_) => {}
-                Item::Lost(stream) => panic!("nothing is lost here: {stream:?}"),
+                Item::Lost(lost) => panic!("nothing is lost here: {lost:?}"),
             }
         }
         batch.clear();

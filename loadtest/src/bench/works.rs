@@ -112,9 +112,15 @@ impl Scale {
         self.window.unwrap_or(usual)
     }
 
+    /// How long a search tries a load. It tries a dozen, half of them only to learn that they are too high or too low.
+    fn try_window(self) -> Duration {
+        let usual = Duration::from_millis(if self.is_full { 2_000 } else { 400 });
+        self.window.unwrap_or(usual)
+    }
+
     /// How far from the top a search may end.
     const fn precision(self) -> f64 {
-        if self.is_full { 0.04 } else { 0.15 }
+        if self.is_full { 0.04 } else { 0.25 }
     }
 }
 
@@ -244,13 +250,14 @@ impl Name {
     }
 
     /// Whether a server is of interest: floors that poll where two hops are all there is, and in a short run no floor that writes
-    /// each message by itself where the load is beyond it.
+    /// each message by itself where the load is beyond it or the feed is what is measured.
     pub(crate) const fn wants(self, kind: &Kind, scale: Scale) -> bool {
         match (self, kind) {
             (_, Kind::Floor { spin: true, .. }) => matches!(self, Self::One),
-            (Self::Latency | Self::Stalled | Self::Overload, Kind::Floor { mode: Mode::Each, .. }) => {
-                scale.is_full
-            }
+            (
+                Self::Latency | Self::Stalled | Self::Overload | Self::Engine,
+                Kind::Floor { mode: Mode::Each, .. },
+            ) => scale.is_full,
             _ => true,
         }
     }

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// Length of a point.
 const POINT_EVERY: Duration = Duration::from_secs(1);
+/// How long a point waits for threads that tell a little late; one that tells nothing for so long has received nothing.
+const LATE_MAX: Duration = Duration::from_secs(1);
 /// Most points that are kept; then neighbours are left out, so that a run of days fits into memory and a page.
 const POINTS_MAX: usize = 20_000;
 
@@ -66,6 +68,14 @@ pub(crate) struct StageLatency {
     pub(crate) p99_us: f64,
 }
 
+/// What all threads together received per second.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rates {
+    messages: f64,
+    updates: f64,
+    bytes: f64,
+}
+
 /// All points, and what the next one is made of.
 pub(crate) struct Timeline {
     start: Instant,
@@ -78,7 +88,8 @@ pub(crate) struct Timeline {
     latest: Vec<Option<Beat>>,
     before: Vec<Option<(Instant, Duration)>>,
     busiest: f64,
-    counts: Counts,
+    /// What each thread had told at the last point, and when it told that.
+    told: Vec<(Instant, Counts)>,
     latency: Histogram<u64>,
     point_at: Instant,
     scrapes: Vec<Scrape>,
@@ -98,7 +109,7 @@ impl Timeline {
             latest: (0..threads).map(|_| None).collect(),
             before: vec![None; threads],
             busiest: 0.0,
-            counts: Counts::default(),
+            told: vec![(start, Counts::default()); threads],
             latency: histogram(),
             point_at: start,
             scrapes: Vec::new(),
@@ -154,11 +165,35 @@ impl Timeline {
         }
     }
 
-    /// Makes a point when a second has passed.
+    /// Makes a point when a second has passed and every thread has told something of it.
     pub(crate) fn advance(&mut self, now: Instant, progress: &Progress) {
-        if now.duration_since(self.point_at) >= POINT_EVERY {
+        let passed = now.duration_since(self.point_at);
+        if passed >= POINT_EVERY + LATE_MAX || (passed >= POINT_EVERY && self.have_all_told()) {
             self.finish(now, progress);
         }
+    }
+
+    /// Whether each thread has told something since the last point.
+    fn have_all_told(&self) -> bool {
+        self.latest
+            .iter()
+            .zip(&self.told)
+            .all(|(beat, told)| beat.as_ref().is_some_and(|beat| beat.at > told.0))
+    }
+
+    /// Adds up what threads received per second since the last point: each by its own clock, since none tells exactly when a point
+    /// is made. The next point goes on from here.
+    fn rates(&mut self) -> Rates {
+        let mut rates = Rates::default();
+        for (beat, told) in self.latest.iter().zip(&mut self.told) {
+            let Some(beat) = beat.as_ref().filter(|beat| beat.at > told.0) else { continue };
+            let (passed, moved) = (beat.at.duration_since(told.0).as_secs_f64(), beat.counts.since(&told.1));
+            rates.messages += moved.messages as f64 / passed;
+            rates.updates += moved.updates as f64 / passed;
+            rates.bytes += moved.bytes as f64 / passed;
+            *told = (beat.at, beat.counts);
+        }
+        rates
     }
 
     /// Makes a point of what there is.
@@ -167,15 +202,13 @@ impl Timeline {
         if passed < 0.2 {
             return;
         }
-        let mut counts = Counts::default();
-        self.latest.iter().flatten().for_each(|beat| counts.add(&beat.counts));
-        let moved = counts.since(&self.counts);
+        let rates = self.rates();
         let quantile = |q| (!self.latency.is_empty()).then(|| self.latency.value_at_quantile(q));
         self.points.push(Point {
             at_s: now.duration_since(self.start).as_secs_f64(),
-            messages_per_s: moved.messages as f64 / passed,
-            updates_per_s: moved.updates as f64 / passed,
-            mb_per_s: moved.bytes as f64 / 1e6 / passed,
+            messages_per_s: rates.messages,
+            updates_per_s: rates.updates,
+            mb_per_s: rates.bytes / 1e6,
             clients: progress.alive.load(Ordering::Relaxed),
             violations: progress.violations.load(Ordering::Relaxed),
             p50_us: quantile(0.5),
@@ -191,7 +224,6 @@ impl Timeline {
                 at % 2 == 0
             });
         }
-        self.counts = counts;
         self.latency.reset();
         self.busiest = 0.0;
         self.point_at = now;
@@ -214,5 +246,50 @@ impl Timeline {
             lagging: last.sum("gateway_clients_lagging") as u64,
             pending: pending.map(|counts| counts.pending.max(0) as u64).sum(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a thread says after so long, which gets 1,000 messages a second.
+    fn beat(start: Instant, after: Duration) -> Beat {
+        let counts = Counts { messages: after.as_millis() as u64, ..Counts::default() };
+        Beat { at: start + after, counts, latency: histogram(), cpu: Duration::ZERO }
+    }
+
+    /// Threads tell at times of their own, which are a little more than a second apart: a point in which nobody told anything said
+    /// that nobody received anything, and the next one that it was twice as much.
+    #[test]
+    fn a_steady_stream_is_a_level_line_whenever_threads_tell() {
+        let start = Instant::now();
+        let (mut timeline, progress) = (Timeline::new(start, 2), Progress::default());
+        let millis = Duration::from_millis;
+        let mut next = [millis(950), millis(400)];
+        for now in (0..60_000).step_by(50).map(millis) {
+            for (thread, at) in next.iter_mut().enumerate().filter(|(_, at)| **at <= now) {
+                timeline.beats(std::iter::once((thread, beat(start, *at))));
+                *at += millis(1_030);
+            }
+            timeline.advance(start + now, &progress);
+        }
+        assert!(timeline.points.len() > 50, "{} points of a minute", timeline.points.len());
+        for point in &timeline.points {
+            assert!((1_990.0..2_010.0).contains(&point.messages_per_s), "{point:?}");
+        }
+    }
+
+    #[test]
+    fn a_thread_that_tells_nothing_holds_no_point_up_for_long() {
+        let start = Instant::now();
+        let (mut timeline, progress) = (Timeline::new(start, 2), Progress::default());
+        for second in 1..=20 {
+            let after = Duration::from_secs(second);
+            timeline.beats(std::iter::once((0, beat(start, after))));
+            timeline.advance(start + after, &progress);
+        }
+        assert_eq!(timeline.points.len(), 10);
+        assert!(timeline.points.iter().all(|point| point.messages_per_s == 1_000.0), "{:?}", timeline.points);
     }
 }

@@ -65,8 +65,7 @@ impl Subscription {
     ) {
         let is_wrong = !self.link.follows(from)
             || count == 0
-            // Behind `merged` the update itself says that the epoch is another one.
-            || (to <= from && notice.epoch.is_none() && notice.code != "merged")
+            || (to <= from && notice.epoch.is_none())
             || (notice.code == "merged" && count < 2);
         if is_wrong {
             let expected = format!("a range behind {}, of at least one entry", self.link);

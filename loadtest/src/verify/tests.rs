@@ -184,6 +184,12 @@ fn what_a_notice_announces_must_come() {
     next(r#""seq":9,"prev":5,"merged":4"#, &[]);
     next(r#""seq":9,"prev":5,"merged":3"#, &["notice_wrong"]);
     next(r#""seq":8,"prev":5,"merged":4"#, &["notice_wrong"]);
+    // A range whose end is below its beginning ends in another epoch, and says in which.
+    let renewed = ticker(r#""seq":2,"prev":5,"epoch":8,"merged":4"#);
+    let merged = notice("merged", 5, 2, 4).replace("trade", "ticker");
+    check(ext, &[&start, &first, &merged, &renewed], &["notice_wrong"]);
+    let told = merged.replace(r#""count""#, r#""epoch":8,"count""#);
+    check(ext, &[&start, &first, &told, &renewed], &[]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! One buffer holds all frames, one all book changes, one all rows; items are small and point into them. Batches are reused, so a
 //! busy engine allocates nothing per entry.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::{
@@ -115,8 +115,21 @@ pub enum Item {
     Stale(InstrumentId, bool),
     /// The venue's state, as clients are told it.
     Status(FeedStatus),
-    /// Entries of this stream were lost on the way here because the lane was full.
-    Lost(StreamId),
+    /// Entries of a stream were lost on the way here because the lane was full.
+    Lost(Lost),
+}
+
+/// Entries of a stream in a row that were given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// Which stream.
+    pub stream: StreamId,
+    /// Generation of the feed at the last of them.
+    pub epoch: Epoch,
+    /// The last of them.
+    pub seq: Sequence,
+    /// How many they are.
+    pub count: u64,
 }
 
 /// One turn of the engine for one shard.
@@ -154,14 +167,20 @@ impl Batch {
     /// Turns entries into the news that they are lost and keeps what must not be: joins, pairs, states. Says of how many
     /// streams entries were lost. For a batch that waited too long for room.
     pub fn give_up_entries(&mut self) -> usize {
-        let mut lost: BTreeSet<StreamId> = BTreeSet::new();
+        let mut lost: BTreeMap<StreamId, Lost> = BTreeMap::new();
+        let mut streams = BTreeSet::new();
         let mut kept = Self { ts_recv: self.ts_recv, ts_publish: self.ts_publish, ..Self::default() };
         for item in std::mem::take(&mut self.items) {
             match item {
-                Item::Entry(Entry { stream, .. }) | Item::Lost(stream) => {
-                    lost.insert(stream);
+                Item::Entry(Entry { stream, epoch, seq, .. }) => {
+                    note_lost(&mut lost, Lost { stream, epoch, seq, count: 1 });
                 }
+                Item::Lost(more) => note_lost(&mut lost, more),
                 Item::Join(join) => {
+                    // What came before its snapshot is lost to who was there, and not to who joins.
+                    let before = lost.remove(&join.stream);
+                    streams.extend(before.map(|lost| lost.stream));
+                    kept.items.extend(before.map(Item::Lost));
                     let start = kept.bytes.len() as u32;
                     kept.bytes.extend_from_slice(self.frame(join.snapshot));
                     let snapshot = FrameSpan { start, len: join.snapshot.len };
@@ -171,9 +190,10 @@ impl Batch {
             }
         }
         // After the joins: who joined here may have missed entries behind its snapshot.
-        kept.items.extend(lost.iter().copied().map(Item::Lost));
+        streams.extend(lost.keys());
+        kept.items.extend(lost.into_values().map(Item::Lost));
         *self = kept;
-        lost.len()
+        streams.len()
     }
 
     /// The bytes of a frame.
@@ -195,4 +215,10 @@ impl Batch {
         let asks = bids + span.bids as usize;
         (&self.changes[bids..asks], &self.changes[asks..asks + span.asks as usize])
     }
+}
+
+/// Adds up what is lost of a stream; the last entry is that of the newest.
+fn note_lost(lost: &mut BTreeMap<StreamId, Lost>, one: Lost) {
+    let all = lost.entry(one.stream).or_insert(Lost { count: 0, ..one });
+    *all = Lost { count: all.count + one.count, ..one };
 }

@@ -354,7 +354,7 @@ impl Hub {
                 stream.active = false;
                 self.ring_bytes -= stream.ring_bytes();
                 // Whoever comes after this begins anew; the ring would only take room.
-                stream.forget();
+                stream.forget(1);
                 self.outputs.push_back(Output::Leave(id));
             }
         }

@@ -32,7 +32,7 @@ mod stats;
 mod stream;
 mod terms;
 
-pub use batch::{Batch, ChangeSpan, Entry, EntryData, FrameSpan, Item, Join, Row};
+pub use batch::{Batch, ChangeSpan, Entry, EntryData, FrameSpan, Item, Join, Lost, Row};
 pub use bucket::{Allowance, Bucket};
 pub use client::ClientId;
 pub use grant::{Coverage, Denied, Grant, GrantEnd, RequestRate};

@@ -7,7 +7,7 @@ use model::{Candle, Channel, Epoch, InstrumentId, Nanos, Sequence, Side, StreamI
 
 use wire::request::ReqId;
 
-use crate::batch::{Batch, Entry, EntryData, Join, Row};
+use crate::batch::{Batch, Entry, EntryData, Join, Lost, Row};
 use crate::client::ClientId;
 use crate::older::Older;
 use crate::planted::{self, Bug};
@@ -221,16 +221,22 @@ impl Stream {
         (self.epoch, self.head) == (join.epoch, join.seq)
     }
 
-    /// Empties the ring: no cursor before the head can be served any more.
-    pub(crate) fn forget(&mut self) {
+    /// Takes in that entries are missing: the stream stands at the last of them, and no cursor before it can be served any more.
+    pub(crate) fn lose(&mut self, lost: &Lost) {
+        self.forget(lost.count);
+        (self.epoch, self.head) = (lost.epoch, lost.seq);
+        self.epoch_before = Some(lost.epoch);
+    }
+
+    /// Empties the ring. A hole of so many ordinals makes every older cursor unreachable, also one that stood at the head.
+    pub(crate) fn forget(&mut self, hole: u64) {
         self.entries.clear();
         self.changes.clear();
         self.rows.clear();
         self.closings.clear();
         self.merged.clear();
         self.merged_bytes.clear();
-        // A hole in the ordinals makes every older cursor unreachable, also one that stood at the head.
-        self.published += 1;
+        self.published += hole;
         self.epoch_before = None;
         self.older.clear(self.published);
     }

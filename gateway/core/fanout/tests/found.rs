@@ -83,19 +83,25 @@ fn join(stream: StreamId, epoch: u64, seq: u64) -> Item {
     Item::Join(Join { stream, epoch: Epoch(epoch), seq: Sequence(seq), snapshot })
 }
 
-fn update(hub: &mut Hub, epoch: u64, seq: u64, prev: u64) {
-    let mut bytes = Vec::new();
-    write_frame(Opcode::Text, b"{}", &mut bytes);
-    let level = Level { price: Price(1), qty: Qty(seq as i64) };
-    let entry = Entry {
+/// An update of the book: one level, the first of its batch. Its frame is empty.
+fn entry(epoch: u64, seq: u64, prev: u64) -> Entry {
+    Entry {
         stream: BOOK.id(),
         epoch: Epoch(epoch),
         seq: Sequence(seq),
         prev: Sequence(prev),
         ts_event: Nanos(0),
-        frame: FrameSpan { start: 0, len: bytes.len() as u32 },
+        frame: FrameSpan::default(),
         data: EntryData::Book { changes: ChangeSpan { start: 0, bids: 1, asks: 0 }, checksum: 0 },
-    };
+    }
+}
+
+fn update(hub: &mut Hub, epoch: u64, seq: u64, prev: u64) {
+    let mut bytes = Vec::new();
+    write_frame(Opcode::Text, b"{}", &mut bytes);
+    let level = Level { price: Price(1), qty: Qty(seq as i64) };
+    let frame = FrameSpan { start: 0, len: bytes.len() as u32 };
+    let entry = Entry { frame, ..entry(epoch, seq, prev) };
     let changes = vec![WindowChange { level, was: true, is: true }];
     let batch = Batch { items: vec![Item::Entry(entry)], bytes, changes, ..Batch::default() };
     hub.handle_batch(&batch, Now::default());
@@ -168,5 +174,83 @@ fn nobody_is_recovered_from_beyond_the_end_of_an_older_epoch() {
         write(&mut hub, second, &mut socket);
         let expected = format!("\"recovered\":{recovered}");
         assert_eq!(socket.count(&expected), 1, "from {seq}: {:?}", String::from_utf8_lossy(&socket.taken));
+    }
+}
+
+/// A batch of updates of the book in the first epoch, with a join behind one of them.
+fn batch(seqs: std::ops::RangeInclusive<u64>, joined_at: Option<u64>) -> Batch {
+    let mut batch = Batch::default();
+    for seq in seqs {
+        batch.items.push(Item::Entry(entry(1, seq, seq - 1)));
+        if joined_at == Some(seq) {
+            batch.items.push(join(BOOK.id(), 1, seq));
+        }
+    }
+    batch
+}
+
+/// What a full lane made the engine give up counted as one entry, up to the one before it.
+#[test]
+fn what_a_full_lane_lost_is_told_in_full() {
+    let (mut hub, client) = hub();
+    say(&mut hub, client, "subscribe", "");
+    post(&mut hub, vec![join(BOOK.id(), 1, 10)]);
+    write(&mut hub, client, &mut Socket::new(usize::MAX));
+    let mut batch = batch(11..=13, None);
+    assert_eq!(batch.give_up_entries(), 1);
+    // It still did not fit, and grew.
+    batch.items.push(Item::Entry(entry(1, 14, 13)));
+    assert_eq!(batch.give_up_entries(), 1);
+    hub.handle_batch(&batch, Now::default());
+    let mut socket = Socket::new(usize::MAX);
+    write(&mut hub, client, &mut socket);
+    let told = r#""code":"resynced","channel":"book","symbol":"AAA/USD","from_seq":10,"to_seq":14,"count":4"#;
+    assert_eq!(socket.count(told), 1, "{:?}", String::from_utf8_lossy(&socket.taken));
+}
+
+/// Who joined within what was given up lost only what came behind its snapshot, who was there lost everything.
+#[test]
+fn a_full_lane_loses_to_each_client_what_it_was_to_get() {
+    let (mut hub, first) = hub();
+    say(&mut hub, first, "subscribe", "");
+    post(&mut hub, vec![join(BOOK.id(), 1, 10)]);
+    let second = hub.handle_connect(2, true, Now::default());
+    say(&mut hub, second, "subscribe", "");
+    let mut socket = Socket::new(usize::MAX);
+    write(&mut hub, first, &mut socket);
+    let mut batch = batch(11..=13, Some(12));
+    assert_eq!(batch.give_up_entries(), 1);
+    hub.handle_batch(&batch, Now::default());
+    for client in [first, second] {
+        write(&mut hub, client, &mut socket);
+    }
+    for told in [r#""from_seq":10,"to_seq":13,"count":3"#, r#""from_seq":12,"to_seq":13,"count":1"#] {
+        assert_eq!(socket.count(told), 1, "{told}: {:?}", String::from_utf8_lossy(&socket.taken));
+    }
+}
+
+/// A notice whose range ended in a new epoch had an end below its beginning, and did not say why.
+#[test]
+fn a_range_that_ends_in_another_epoch_says_so() {
+    for (is_lost, code) in [(false, "merged"), (true, "resynced")] {
+        let (mut hub, client) = hub();
+        say(&mut hub, client, "subscribe", "");
+        post(&mut hub, vec![join(BOOK.id(), 1, 10)]);
+        write(&mut hub, client, &mut Socket::new(usize::MAX));
+        update(&mut hub, 1, 11, 10);
+        write(&mut hub, client, &mut Socket::new(0));
+        if is_lost {
+            let mut batch = Batch { items: vec![Item::Entry(entry(2, 1, 11))], ..Batch::default() };
+            batch.give_up_entries();
+            hub.handle_batch(&batch, Now::default());
+        } else {
+            update(&mut hub, 2, 1, 11);
+        }
+        let mut socket = Socket::new(usize::MAX);
+        write(&mut hub, client, &mut socket);
+        let told = format!(
+            r#""code":"{code}","channel":"book","symbol":"AAA/USD","from_seq":10,"to_seq":1,"epoch":2,"count":2"#
+        );
+        assert_eq!(socket.count(&told), 1, "{code}: {:?}", String::from_utf8_lossy(&socket.taken));
     }
 }

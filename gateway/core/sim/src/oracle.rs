@@ -257,6 +257,11 @@ impl Oracle {
         if matches!(notice.code, Some("gap" | "resynced")) {
             self.told_dropped += notice.count.unwrap_or_default();
         }
+        if let (Some(from), Some(to), None) = (notice.from_seq, notice.to_seq, notice.epoch)
+            && to <= from
+        {
+            return Err(format!("{:?} from {from} to {to} of the same epoch", notice.code));
+        }
         let Some(key) = key_of(notice.channel, notice.symbol) else {
             self.told_end |= notice.code == Some("revoked");
             return Ok(());

@@ -49,7 +49,7 @@ pub(super) const COLUMNS: [Column; 15] = [
 /// The settings: half of many clients stall for long at one symbol each, so that one core carries it when all read; and a
 /// tenth of few clients that take everything stall.
 pub(super) fn settings(scale: Scale) -> [Setting; 2] {
-    let seconds = if scale.is_full { 7 } else { 2 };
+    let seconds = if scale.is_full { 7 } else { 1 };
     [
         Setting {
             work: Work { clients: 2_000, symbols: 100, per_client: 1 },

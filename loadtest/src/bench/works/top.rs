@@ -47,7 +47,7 @@ pub(super) fn search(
         // A load that does not hold is tried again: a moment of other work on the machine must not bound the search.
         let mut held = None;
         for _ in 0..TRIES_PER_LOAD {
-            let sample = session.measure(rate, context.scale.warm_up(), context.scale.window())?;
+            let sample = session.measure(rate, context.scale.warm_up(), context.scale.try_window())?;
             if sample.check().is_ok() {
                 held = Some(sample);
                 break;

@@ -8,7 +8,7 @@ use model::{Channel, Nanos, Policy, StreamKey};
 use wire::close::CloseCode;
 use wire::reply::{Notice, NoticeCode};
 
-use super::gather::Mark;
+use super::gather::{Mark, other_epoch};
 use super::{Hub, Sink};
 use crate::client::{ClientId, Mode, Sub};
 use crate::planted::{self, Bug};
@@ -113,6 +113,7 @@ impl Hub {
         let Some(sub) = self.client(id).map(|client| client.subs[index as usize]) else { return };
         let stream = self.stream(sub.stream);
         let (key, head, lost) = (stream.key, stream.head, stream.published - sub.cursor);
+        let epoch = other_epoch(stream.epoch, &sub);
         let counts = self.count(key.channel());
         counts.dropped += lost - u64::from(planted::is(Bug::DropMiscounted));
         counts.pending -= lost;
@@ -123,6 +124,7 @@ impl Hub {
         let notice = Notice {
             from_seq: Some(sub.cursor_seq),
             to_seq: Some(head),
+            epoch,
             count: Some(lost),
             ..Notice::about(code, key, &symbol)
         };

@@ -10,7 +10,7 @@ use wire::close::CloseCode;
 use wire::reply::{Notice, NoticeCode, Stamp, Subscribed, SubscribedExt};
 
 use super::{Hub, Now, Output, Pair};
-use crate::batch::{Batch, Entry, Item, Join};
+use crate::batch::{Batch, Entry, Item, Join, Lost};
 use crate::client::{ClientId, Mode, Oldest, SubState};
 use crate::limits::Limits;
 use crate::planted::{self, Bug};
@@ -26,7 +26,7 @@ impl Hub {
                 Item::Pair(id, instrument, status) => self.handle_pair(*id, instrument, *status),
                 Item::Stale(id, stale) => self.handle_stale(*id, *stale),
                 Item::Status(status) => self.handle_status(*status),
-                Item::Lost(stream) => self.handle_lost(*stream, now.mono),
+                Item::Lost(lost) => self.handle_lost(lost, now.mono),
             }
             self.close_flooders();
         }
@@ -192,7 +192,9 @@ impl Hub {
         let stream = self.stream(join.stream);
         stream.unanswered = stream.unanswered.saturating_sub(1);
         if !self.stream(join.stream).continues(join) {
-            self.handle_lost(join.stream, now.mono);
+            // How many entries that were is not known: at least one.
+            let Join { stream, epoch, seq, .. } = *join;
+            self.handle_lost(&Lost { stream, epoch, seq, count: 1 }, now.mono);
         }
         let snapshot = self.log.push(batch.frame(join.snapshot));
         let stream = self.stream(join.stream);
@@ -410,19 +412,19 @@ impl Hub {
     }
 
     /// Entries did not reach this shard: nobody can be brought on by merging. Who opted in gets a snapshot, others are closed.
-    fn handle_lost(&mut self, id: StreamId, now: Nanos) {
+    fn handle_lost(&mut self, lost: &Lost, now: Nanos) {
+        let id = lost.stream;
         // First everybody's place is noted, while the ring still knows it.
         for SubRef { client, .. } in self.stream(id).subscribers.clone() {
             self.lag_live(client);
         }
         let stream = self.stream(id);
         let forgotten = stream.ring_bytes();
-        stream.forget();
+        stream.lose(lost);
         let (channel, readers) = (stream.key.channel(), stream.readers().count() as u64);
-        // The hole counts as one entry for each of them.
         let counts = self.count(channel);
-        counts.fanned_out += readers;
-        counts.pending += readers;
+        counts.fanned_out += readers * lost.count;
+        counts.pending += readers * lost.count;
         self.stats.streams_lost += 1;
         self.ring_bytes -= forgotten;
         self.note_idle(id, now);

@@ -165,8 +165,9 @@ impl Hub {
     fn tell_merged(&mut self, sub: &Sub, writing: &mut Writing<'_>) {
         let stream = self.stream(sub.stream);
         let (key, head, count) = (stream.key, stream.head, stream.published - sub.cursor);
+        let epoch = other_epoch(stream.epoch, sub);
         if writing.ext && writing.lagging && count > 1 {
-            self.write_notice(NoticeCode::Merged, key, (sub.cursor_seq, head), None, count, writing);
+            self.write_notice(NoticeCode::Merged, key, (sub.cursor_seq, head), epoch, count, writing);
         }
     }
 
@@ -242,9 +243,9 @@ impl Hub {
         let mut at = *sub;
         if lost > 0 {
             let gap = Mark::gap(stream, sub, lost);
-            let key = stream.key;
+            let (key, epoch) = (stream.key, other_epoch(stream.place(gap.ordinal).1, sub));
             if writing.ext && !planted::is(Bug::GapUntold) {
-                self.write_notice(NoticeCode::Gap, key, (sub.cursor_seq, gap.seq), None, lost, writing);
+                self.write_notice(NoticeCode::Gap, key, (sub.cursor_seq, gap.seq), epoch, lost, writing);
             }
             writing.mark(gap);
             at.cursor += lost;
@@ -297,7 +298,7 @@ impl Hub {
         let (key, head, lost) = (stream.key, stream.head, stream.published - sub.cursor);
         let mark = Mark { merged: 0, dropped: lost, ..Mark::head(stream, sub) };
         // Nothing else says that the next entry is of another generation.
-        let epoch = (mark.epoch != sub.cursor_epoch).then_some(mark.epoch);
+        let epoch = other_epoch(mark.epoch, sub);
         if writing.ext {
             self.write_notice(NoticeCode::Gap, key, (sub.cursor_seq, head), epoch, lost, writing);
         }
@@ -325,6 +326,12 @@ impl Hub {
         write_frame(Opcode::Text, &self.scratch.payload, writing.bytes);
         writing.mark(Mark::head(stream, sub));
     }
+}
+
+/// Generation of the last entry of a range, for the notice about it, when it is another than that of what was sent last: sequences
+/// begin anew with it.
+pub(super) fn other_epoch(end: Epoch, sub: &Sub) -> Option<Epoch> {
+    (end != sub.cursor_epoch).then_some(end)
 }
 
 /// Encodes one entry from its data.

@@ -121,6 +121,8 @@ pub(super) struct Element<'a> {
     pub(super) code: Option<&'a str>,
     #[serde(borrow)]
     pub(super) channel: Option<&'a str>,
+    pub(super) from_seq: Option<u64>,
+    pub(super) to_seq: Option<u64>,
     pub(super) count: Option<u64>,
 }
 

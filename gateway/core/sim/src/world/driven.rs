@@ -309,8 +309,6 @@ impl World {
 
     fn give_up(&mut self) {
         self.scenario.lossy_lane = true;
-        // How many entries were given up is not known: the hole counts as one.
-        self.scenario.feed_trouble = 1;
         self.publisher.lanes()[0].give_up_entries();
         self.hand_over();
     }
