@@ -10,8 +10,8 @@ use std::{io, net};
 use model::Nanos;
 use parking_lot::RwLock;
 use thiserror::Error;
-use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use wire::ws::ReadLimits;
 
 use crate::auth::{self, Auth, Guard};
@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Layout};
 use crate::engine::{self, Engine, EngineHandle, EngineRequest};
 use crate::feed::Reader;
-use crate::http::{Door, PublicState, serve_admin, serve_public, tune};
+use crate::http::{Door, Listener, PublicState, serve_admin, serve_public, tune};
 use crate::memory::Budget;
 use crate::metrics::Metrics;
 use crate::reference::Reference;
@@ -364,18 +364,22 @@ fn start_front(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (public, secure, admin) = {
         let _context = runtime.enter();
-        let secure = secure.map(TcpListener::from_std).transpose()?;
-        (TcpListener::from_std(public)?, secure, TcpListener::from_std(admin)?)
+        let secure = secure.map(Listener::new).transpose()?;
+        (Listener::new(public)?, secure, Listener::new(admin)?)
     };
     let memory = Arc::clone(&state.memory);
     let secure = serve_secure(secure, Arc::clone(&state));
     let door = async move {
+        // Tasks of their own: to be woken among tasks costs no system call.
+        let mut doors = JoinSet::new();
+        doors.spawn_local(serve_public(public, None, state));
+        doors.spawn_local(secure);
         tokio::select! {
             biased;
             _ = is_shut => {}
-            () = serve_public(public, None, state) => {}
-            () = secure => {}
+            Some(ended) = doors.join_next() => ended.expect("a listener is served until it is dropped"),
         }
+        drop(doors);
         std::future::pending::<()>().await;
     };
     let front = async move {
@@ -395,7 +399,7 @@ fn start_front(
 }
 
 /// Serves the listener with TLS, if there is one, and renews its certificate; never ends.
-async fn serve_secure(listener: Option<TcpListener>, state: Arc<PublicState>) {
+async fn serve_secure(listener: Option<Listener>, state: Arc<PublicState>) {
     if let (Some(listener), Some(tls)) = (listener, state.tls.clone()) {
         tokio::select! {
             () = tls.watch() => {}

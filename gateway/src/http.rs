@@ -9,14 +9,16 @@ pub(crate) mod door;
 mod echo;
 mod operate;
 pub(crate) mod origin;
+mod promise;
 mod public;
 mod reference;
 mod refusal;
+mod socket;
 mod upgrade;
 
 use std::convert::Infallible;
-use std::future::Future;
-use std::pin::pin;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,9 +29,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
+pub use accept::Listener;
 pub use admin::serve as serve_admin;
 pub use door::{Door, DoorLimits, Network, Place};
 pub use public::{PublicState, serve as serve_public, tune};
@@ -44,6 +47,9 @@ const HEADERS_MAX: usize = 64;
 /// What every handler answers with.
 type Answer = Response<Full<Bytes>>;
 
+/// An answer that may take a while.
+type Answering = Pin<Box<dyn Future<Output = Result<Answer, Infallible>>>>;
+
 /// How long an HTTP connection is waited for.
 #[derive(Clone, Copy, Debug)]
 struct Patience {
@@ -53,43 +59,50 @@ struct Patience {
     life: Duration,
 }
 
-/// Serves one HTTP/1.1 connection with deadlines and bounded heads. Returns which limit ended it, if one did.
-async fn serve_connection<S, F>(
+/// Serves one HTTP/1.1 connection with deadlines and bounded heads. Gives the stream back, with what came behind the last request,
+/// when that was answered and no other follows: then the stream is at its end or becomes something else.
+///
+/// # Errors
+/// The connection is over; which limit ended it, if one did.
+async fn serve_connection<S>(
     stream: S,
     patience: Patience,
-    handle: impl Fn(Request<Incoming>) -> F,
-) -> Option<Reason>
+    handle: impl Fn(Request<Incoming>) -> Answering + Unpin,
+) -> Result<(S, Bytes), Option<Reason>>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    F: Future<Output = Answer>,
+    S: AsyncRead + AsyncWrite + Unpin,
 {
-    let service = service_fn(|request| {
-        let answer = handle(request);
-        async { Ok::<_, Infallible>(answer.await) }
-    });
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         // Without a timer hyper's time-outs do nothing.
         .timer(TokioTimer::new())
         .header_read_timeout(patience.head)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    let mut connection = pin!(connection);
+        .serve_connection(TokioIo::new(stream), service_fn(handle));
+    let served = poll_fn(|context| connection.poll_without_shutdown(context));
     // hyper waits for ever between two requests, and for a peer that does not read its answer.
-    let Ok(result) = timeout(patience.life, connection.as_mut()).await else {
-        connection.as_mut().graceful_shutdown();
+    let Ok(result) = timeout(patience.life, served).await else {
+        Pin::new(&mut connection).graceful_shutdown();
         // An answer under way may be finished; over this patience too the connection is dropped.
         let _ = timeout(patience.head, connection).await;
-        return Some(Reason::HttpLate);
+        return Err(Some(Reason::HttpLate));
     };
-    let error = result.err()?;
+    let Err(error) = result else {
+        let parts = connection.into_parts();
+        return Ok((parts.io.into_inner(), parts.read_buf));
+    };
     tracing::debug!(%error, "an HTTP connection ended badly");
-    match error {
+    Err(match error {
         error if error.is_timeout() => Some(Reason::HeadLate),
         error if error.is_parse_too_large() => Some(Reason::HeadTooBig),
         _ => None,
-    }
+    })
+}
+
+/// Ends a connection in order: over TLS the peer is told that nothing was cut off.
+async fn say_goodbye(mut stream: impl AsyncWrite + Unpin, patience: Patience) {
+    // Over this patience it is dropped.
+    let _ = timeout(patience.head, stream.shutdown()).await;
 }
 
 fn answer(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {

@@ -18,7 +18,7 @@ use std::time::Duration;
 use std::{io, thread};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use fanout::{ClientId, Hub, Limits, Output, TierBounds};
+use fanout::{ClientId, Hub, Limits, Output, Sink, TierBounds};
 use mio::{Events, Poll, Token, Waker};
 use model::Nanos;
 use rustls::ServerConnection;
@@ -36,6 +36,7 @@ use crate::memory::Budget;
 use crate::upstream::Upstream;
 use admitted::Seats;
 pub use counts::ShardStats;
+use link::Link;
 use sockets::{ReadOutcome, Sockets, Stop};
 
 /// The waker's token; clients have the number of their [`ClientId`].
@@ -126,8 +127,8 @@ pub struct NewConnection {
     pub stream: TcpStream,
     /// What encrypts it, after its handshake.
     pub tls: Option<Box<ServerConnection>>,
-    /// Octets that the client sent behind its request.
-    pub leftover: Vec<u8>,
+    /// What is left of its opening handshake.
+    pub opening: Opening,
     /// Whether its address opted in to the superset.
     pub ext: bool,
     /// Number on the wire.
@@ -136,6 +137,16 @@ pub struct NewConnection {
     pub admission: Admission,
     /// Its place among the clients.
     pub place: Place,
+}
+
+/// What is left of an opening handshake: the rest of it is up to who takes the connection.
+#[derive(Debug)]
+pub struct Opening {
+    /// The answer to the request, which the peer has to be sent before anything else. It leaves with the first thing that it is told,
+    /// in one write.
+    pub answer: Vec<u8>,
+    /// Octets that the peer sent behind its request.
+    pub leftover: Vec<u8>,
 }
 
 /// What the rest of the gateway holds of a shard.
@@ -370,7 +381,7 @@ impl Shard {
 
     /// Reads one client: whole messages go to the hub, violations close it.
     fn read(&mut self, id: ClientId) {
-        let now = self.clock.now();
+        let now = self.sockets.now();
         self.hub.set_tight(self.settings.memory.is_tight());
         let hub = &mut self.hub;
         let mut finished = false;
@@ -470,11 +481,12 @@ impl Shard {
     }
 
     fn connect(&mut self, connection: NewConnection) {
-        let NewConnection { stream, tls, leftover, ext, connection_id, place, admission } = connection;
-        let id = self.hub.handle_connect(connection_id, ext, self.clock.now());
+        let NewConnection { stream, tls, opening, ext, connection_id, place, admission } = connection;
+        let id = self.hub.handle_connect(connection_id, ext, self.sockets.now());
         self.admit(id, admission);
         let reader = FrameReader::new(self.settings.read_limits);
-        if let Err(error) = self.sockets.insert(id, stream, tls, reader, leftover, place) {
+        let link = Link::new(mio::net::TcpStream::from_std(stream), tls);
+        if let Err(error) = self.sockets.insert(id, link, reader, place, opening) {
             tracing::warn!(%error, "a socket cannot be watched");
             self.disconnect(id);
         }

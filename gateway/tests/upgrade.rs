@@ -121,6 +121,20 @@ fn requests_sent_with_the_upgrade_are_not_lost() {
 }
 
 #[test]
+fn the_answer_and_the_status_come_in_one_piece() {
+    let gateway = Gateway::start_ready(settings());
+    let mut stream = TcpStream::connect(gateway.public).expect("the gateway listens");
+    stream.write_all(upgrade_with(&[]).as_bytes()).expect("it takes a request");
+    let mut bytes = [0; 4_096];
+    // What was written at once is read at once on this machine.
+    let len = stream.read(&mut bytes).expect("an answer");
+    let piece = String::from_utf8_lossy(&bytes[..len]).into_owned();
+    let (head, frames) = piece.split_once("\r\n\r\n").expect("a whole head");
+    assert!(head.starts_with("HTTP/1.1 101 "), "{piece}");
+    assert!(frames.contains(r#"{"channel":"status""#), "{piece}");
+}
+
+#[test]
 fn beyond_the_most_connections_there_is_503() {
     let mut config = settings();
     config.inbound.connections_max = 2;

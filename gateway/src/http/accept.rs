@@ -8,17 +8,18 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use std::task::Poll;
 use std::time::Duration;
 
 use fanout::{Allowance, Bucket};
 use model::Nanos;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::refusal::{Reason, Refusals};
+use super::socket::Socket;
 use crate::clock::Clock;
 
 /// Wait after an accept that failed for want of descriptors: an immediate retry would spin.
@@ -27,22 +28,58 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How long a connection may speak in peace when there is no room for others.
 const PEACE: Nanos = Nanos::SECOND;
 
+/// A listening socket, twice: what waits is taken from it bare, and the runtime is asked only when nothing waits. What the runtime
+/// accepts it also watches, which is of no use to a connection that is about to leave it.
+#[derive(Debug)]
+pub struct Listener {
+    bare: mio::net::TcpListener,
+    watched: TcpListener,
+}
+
+impl Listener {
+    /// To be called where the runtime is; the socket must not block.
+    ///
+    /// # Errors
+    /// When there are no descriptors, or the socket cannot be watched.
+    pub fn new(listener: StdTcpListener) -> io::Result<Self> {
+        let bare = mio::net::TcpListener::from_std(listener.try_clone()?);
+        Ok(Self { bare, watched: TcpListener::from_std(listener)? })
+    }
+
+    /// A connection that waits already.
+    fn take(&self) -> io::Result<(Socket, SocketAddr)> {
+        self.bare.accept().map(|(stream, peer)| (Socket::Bare(stream.into()), peer))
+    }
+
+    /// The next connection. May be cancelled.
+    async fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
+        match self.take() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.watched.accept().await.map(|(stream, peer)| (Socket::Watched(stream), peer))
+            }
+            taken => taken,
+        }
+    }
+}
+
 /// Accepts for one listener.
 #[derive(Debug)]
 pub(super) struct Acceptor<'a> {
-    listener: TcpListener,
+    listener: Listener,
     refusals: &'a Refusals,
     /// Something to let go of when nothing else is to be had.
     spare: Option<File>,
 }
 
 impl<'a> Acceptor<'a> {
-    pub(super) fn new(listener: TcpListener, refusals: &'a Refusals) -> Self {
+    pub(super) fn new(listener: Listener, refusals: &'a Refusals) -> Self {
         Self { listener, refusals, spare: spare() }
     }
 
-    /// The next connection. May be cancelled: what was not accepted stays in the kernel's queue.
-    pub(super) async fn accept(&mut self) -> (TcpStream, SocketAddr) {
+    /// The next connection. The one before it begins first: most have asked already and are done at once, so that few speak at a
+    /// time and few buffers are in use. May be cancelled: what was not accepted stays in the kernel's queue.
+    pub(super) async fn accept(&mut self) -> (Socket, SocketAddr) {
+        let_others_run().await;
         loop {
             match self.listener.accept().await {
                 Ok(connection) => return connection,
@@ -59,12 +96,24 @@ impl<'a> Acceptor<'a> {
         if self.spare.take().is_some() {
             tracing::warn!(%error, "a connection was ended: there are no descriptors left");
             // Looked for once and not waited for: the kernel says so too when nobody calls, and whoever calls later may be well.
-            let caller = poll_fn(|context| Poll::Ready(self.listener.poll_accept(context))).await;
-            drop(caller);
+            drop(self.listener.take());
         }
         sleep(PAUSE).await;
         self.spare = spare();
     }
+}
+
+/// Lets every task run that is ready. The runtime's own way would look for readiness each time, which is a system call.
+async fn let_others_run() {
+    let mut has_waited = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut has_waited, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Any descriptor will do.
@@ -123,10 +172,10 @@ impl<'a> Speakers<'a> {
         Self { tasks: JoinSet::new(), since: VecDeque::new(), max, refusals, clock }
     }
 
-    /// Runs a connection.
-    pub(super) fn spawn(&mut self, speak: impl Future<Output = ()> + 'static) {
+    /// Runs a connection that came now.
+    pub(super) fn spawn(&mut self, speak: impl Future<Output = ()> + 'static, now: Nanos) {
         let task = self.tasks.spawn_local(speak);
-        self.since.push_back((task, self.clock.mono()));
+        self.since.push_back((task, now));
     }
 
     /// Waits until there is room for one more. Who has spoken longest has to go when its time in peace is over. May be cancelled.

@@ -6,11 +6,10 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper::header::{HeaderValue, ORIGIN, WWW_AUTHENTICATE};
 use hyper::{Method, Request, StatusCode};
-use tokio::net::TcpListener;
 
-use super::accept::Acceptor;
+use super::accept::{Acceptor, Listener};
 use super::operate::answer_operator;
-use super::{Answer, Patience, answer, serve_connection, text};
+use super::{Answer, Answering, Patience, answer, say_goodbye, serve_connection, text};
 use crate::auth::Guard;
 use crate::metrics::Metrics;
 
@@ -18,15 +17,20 @@ use crate::metrics::Metrics;
 const PATIENCE: Patience = Patience { head: Duration::from_secs(5), life: Duration::from_secs(120) };
 
 /// Serves until the runtime ends.
-pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, guard: Option<Guard>) {
+pub async fn serve(listener: Listener, metrics: Arc<Metrics>, guard: Option<Guard>) {
     let guard = Arc::new(guard);
     let mut acceptor = Acceptor::new(listener, &metrics.public().refusals);
     loop {
         let (stream, _) = acceptor.accept().await;
         let (metrics, guard) = (Arc::clone(&metrics), Arc::clone(&guard));
         tokio::task::spawn_local(async move {
-            let handle = |request| route(request, Arc::clone(&metrics), Arc::clone(&guard));
-            serve_connection(stream, PATIENCE, handle).await;
+            let handle = |request| -> Answering {
+                let answer = route(request, Arc::clone(&metrics), Arc::clone(&guard));
+                Box::pin(async { Ok(answer.await) })
+            };
+            if let Ok((stream, _)) = serve_connection(stream, PATIENCE, handle).await {
+                say_goodbye(stream, PATIENCE).await;
+            }
         });
     }
 }

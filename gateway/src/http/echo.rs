@@ -13,6 +13,8 @@ use tokio::time::timeout;
 use wire::close::CloseCode;
 use wire::ws::{FrameReader, Message, Opcode, ReadLimits, write_close, write_frame};
 
+use crate::shard::Opening;
+
 /// Most bytes of one read.
 const READ_BYTES: usize = 64 << 10;
 
@@ -41,15 +43,15 @@ impl Drop for Place {
     }
 }
 
-/// Echoes until the connection ends. `bytes` are those that came behind the opening request.
+/// Echoes until the connection ends.
 pub(super) async fn serve(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    mut bytes: Vec<u8>,
+    opening: Opening,
     limits: ReadLimits,
     _place: Place,
 ) {
     let mut reader = FrameReader::new(limits);
-    let mut out = Vec::new();
+    let Opening { answer: mut out, leftover: mut bytes } = opening;
     let mut len = bytes.len();
     bytes.resize(READ_BYTES.max(len), 0);
     loop {

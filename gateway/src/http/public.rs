@@ -1,6 +1,8 @@
 //! The public listener: the WebSocket upgrade at `/v2`, the demo page at `/`, reference data below `/0/public/`.
 
+use std::future::ready;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,23 +13,27 @@ use hyper::{Method, Request, StatusCode, Version};
 use parking_lot::RwLock;
 use rustls::ServerConnection;
 use socket2::TcpKeepalive;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::accept::{Acceptor, Pace, Speakers};
+use super::accept::{Acceptor, Listener, Pace, Speakers};
 use super::door::{Door, Place};
+use super::promise::{Promise, Withheld};
 use super::refusal::{Reason, Refusals};
-use super::{Answer, HEAD_BYTES_MAX, Patience, answer, reference, serve_connection, text, upgrade};
+use super::socket::Socket;
+use super::upgrade::{self, Carrier};
+use super::{
+    Answer, Answering, HEAD_BYTES_MAX, Patience, answer, reference, say_goodbye, serve_connection, text,
+};
 use crate::auth::{Admission, Auth};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::EngineHandle;
 use crate::memory::Budget;
 use crate::reference::Reference;
-use crate::shard::{NewConnection, ShardHandle, ShardInput};
+use crate::shard::{NewConnection, Opening, ShardHandle, ShardInput};
 use crate::tls::Tls;
 
 /// One HTML file without a build step.
@@ -75,12 +81,12 @@ pub struct PublicState {
 }
 
 impl PublicState {
-    /// Gives an upgraded socket to the shard with the fewest clients.
+    /// Gives an upgraded socket to the shard with the fewest clients, which owes it the answer to the upgrade.
     pub(super) fn hand_over(
         &self,
-        stream: TcpStream,
+        stream: Socket,
         tls: Option<Box<ServerConnection>>,
-        leftover: Vec<u8>,
+        opening: Opening,
         ext: bool,
         place: Place,
         admission: Admission,
@@ -91,7 +97,7 @@ impl PublicState {
         // Relaxed: ids need only be different.
         let connection_id = self.upgraded.fetch_add(1, Ordering::Relaxed) + 1;
         shard.connections.fetch_add(1, Ordering::Relaxed);
-        let connection = NewConnection { stream, tls, leftover, ext, connection_id, place, admission };
+        let connection = NewConnection { stream, tls, opening, ext, connection_id, place, admission };
         if shard.send(ShardInput::Connect(connection)).is_err() {
             shard.connections.fetch_sub(1, Ordering::Relaxed);
             self.refusals.count(Reason::Full);
@@ -131,7 +137,7 @@ pub(super) struct Peer {
 }
 
 /// Serves one listener until the runtime ends.
-pub async fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, state: Arc<PublicState>) {
+pub async fn serve(listener: Listener, tls: Option<Arc<Tls>>, state: Arc<PublicState>) {
     let inbound = &state.config.inbound;
     let patience = Patience {
         head: Duration::from_millis(inbound.handshake_ms),
@@ -145,11 +151,12 @@ pub async fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, state: Arc<Publ
         pace.wait().await;
         speakers.make_room().await;
         let (stream, peer) = acceptor.accept().await;
-        match state.door.arrive(peer.ip(), state.clock.mono()) {
+        let now = state.clock.mono();
+        match state.door.arrive(peer.ip(), now) {
             Ok(place) => {
                 let peer = Peer { address: peer.ip(), is_tls: tls.is_some() };
                 let acceptor = tls.as_ref().map(|tls| tls.acceptor());
-                speakers.spawn(speak(stream, acceptor, peer, place, patience, Arc::clone(&state)));
+                speakers.spawn(speak(stream, acceptor, peer, place, patience, Arc::clone(&state)), now);
             }
             Err(reason) => {
                 state.refusals.count(reason);
@@ -165,18 +172,17 @@ pub async fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, state: Arc<Publ
 
 /// Speaks HTTP with one peer, who has a place as long as it does.
 async fn speak(
-    stream: TcpStream,
+    stream: Socket,
     tls: Option<TlsAcceptor>,
     peer: Peer,
     _place: Place,
     patience: Patience,
     state: Arc<PublicState>,
 ) {
-    let handle = |request| route(request, peer, Arc::clone(&state));
     let ended = match tls {
-        None => serve_connection(stream, patience, handle).await,
+        None => converse(stream, peer, patience, &state).await,
         Some(tls) => match timeout(patience.head, tls.accept(stream)).await {
-            Ok(Ok(stream)) => serve_connection(stream, patience, handle).await,
+            Ok(Ok(stream)) => converse(stream, peer, patience, &state).await,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "a TLS handshake failed");
                 Some(Reason::Tls)
@@ -189,8 +195,31 @@ async fn speak(
     }
 }
 
+/// Answers requests until the connection ends or becomes something else. Returns which limit ended it, if one did.
+async fn converse<S>(stream: S, peer: Peer, patience: Patience, state: &Arc<PublicState>) -> Option<Reason>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Into<Carrier>,
+{
+    let promise = Rc::new(Promise::default());
+    let stream = Withheld::new(stream, Rc::clone(&promise));
+    let served = serve_connection(stream, patience, |request| handle(request, peer, state, &promise)).await;
+    match served {
+        Ok((stream, leftover)) => {
+            let (stream, answer) = stream.into_parts();
+            match promise.take() {
+                Some(purpose) => {
+                    purpose.begin(stream.into(), Opening { answer, leftover: leftover.to_vec() }, state);
+                }
+                None => say_goodbye(stream, patience).await,
+            }
+            None
+        }
+        Err(reason) => reason,
+    }
+}
+
 /// Tells a peer that its address has had enough, without hearing it.
-async fn turn_away(mut stream: TcpStream) {
+async fn turn_away(mut stream: Socket) {
     const ANSWER: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nconnection: close\r\nretry-after: 5\r\n\
         content-type: text/plain; charset=utf-8\r\ncontent-length: 41\r\n\r\n\
         too many connections of this address now\n";
@@ -210,16 +239,23 @@ async fn turn_away(mut stream: TcpStream) {
     let _ = timeout(TURN_AWAY_PATIENCE, tell).await;
 }
 
-async fn route(request: Request<Incoming>, peer: Peer, state: Arc<PublicState>) -> Answer {
+/// Answers a request: at once what becomes a WebSocket, in time the rest.
+fn handle(request: Request<Incoming>, peer: Peer, state: &Arc<PublicState>, promise: &Promise) -> Answering {
     if let Err(problem) = check_head(&request) {
         let mut answer = text(StatusCode::BAD_REQUEST, format!("{problem}\n"));
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        return answer;
+        return Box::pin(ready(Ok(answer)));
     }
     let path = request.uri().path();
     if path == MARKET || (path == ECHO && state.config.echo.enabled) {
-        return upgrade::answer_upgrade(request, peer, state);
+        return Box::pin(ready(Ok(upgrade::answer_upgrade(request, peer, state, promise))));
     }
+    let answer = route(request, Arc::clone(state));
+    Box::pin(async { Ok(answer.await) })
+}
+
+async fn route(request: Request<Incoming>, state: Arc<PublicState>) -> Answer {
+    let path = request.uri().path();
     if request.method() != Method::GET {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
     }

@@ -1,31 +1,31 @@
-//! The opening handshake: checked in full, answered by fastwebsockets, then the bare socket goes to a shard.
+//! The opening handshake: checked in full, answered in the words of fastwebsockets, then the bare socket goes to a shard, which
+//! writes the answer with what it has to say first.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use auth::Refusal;
 use bytes::Bytes;
-use fastwebsockets::upgrade::UpgradeFut;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
     CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
 };
-use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, StatusCode, Version};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::door::Place;
+use super::promise::Promise;
 use super::public::{ECHO, Peer};
 use super::refusal::Reason;
+use super::socket::Socket;
 use super::{Answer, PublicState, echo, origin, text};
 use crate::auth::Admission;
+use crate::shard::Opening;
 
 /// What an upgraded connection is for.
-enum Purpose {
+#[derive(Debug)]
+pub(super) enum Purpose {
     /// Market data, from a shard.
     Market {
         /// Whether its address opted in to the superset.
@@ -37,39 +37,45 @@ enum Purpose {
     Echo(echo::Place),
 }
 
-/// Answers an upgrade request, and hands the connection over when its client was told.
+/// Answers an upgrade request, and promises the connection to whom it is for.
 ///
 /// Nothing that the client sent is repeated in the answer: no subprotocol, no extension, no word of an error.
-pub(super) fn answer_upgrade(mut request: Request<Incoming>, peer: Peer, state: Arc<PublicState>) -> Answer {
+pub(super) fn answer_upgrade(
+    mut request: Request<Incoming>,
+    peer: Peer,
+    state: &PublicState,
+    promise: &Promise,
+) -> Answer {
     if let Err((status, problem)) = check(&request, peer.is_tls, &state.config.public.origins) {
         let reason = if status == StatusCode::FORBIDDEN { Reason::Origin } else { Reason::Malformed };
-        return refuse(&state, reason, status, problem);
+        return refuse(state, reason, status, problem);
     }
-    let admission = match admit(&request, &state) {
+    let admission = match admit(&request, state) {
         Ok(admission) => admission,
-        Err(refusal) => return refuse_credential(&state, refusal),
+        Err(refusal) => return refuse_credential(state, refusal),
     };
-    let purpose = match purpose(&request, peer.address, admission, &state) {
+    let purpose = match purpose(&request, peer.address, admission, state) {
         Ok(purpose) => purpose,
         Err(Reason::AddressFull) => {
             let problem = "too many connections of this address";
-            return refuse(&state, Reason::AddressFull, StatusCode::TOO_MANY_REQUESTS, problem);
+            return refuse(state, Reason::AddressFull, StatusCode::TOO_MANY_REQUESTS, problem);
         }
         Err(Reason::Memory) => {
             let problem = "memory is short, try again later";
-            return refuse(&state, Reason::Memory, StatusCode::SERVICE_UNAVAILABLE, problem);
+            return refuse(state, Reason::Memory, StatusCode::SERVICE_UNAVAILABLE, problem);
         }
         Err(reason) => {
             let problem = "too many connections, try again later";
-            return refuse(&state, reason, StatusCode::SERVICE_UNAVAILABLE, problem);
+            return refuse(state, reason, StatusCode::SERVICE_UNAVAILABLE, problem);
         }
     };
     match fastwebsockets::upgrade::upgrade(&mut request) {
-        Ok((response, upgraded)) => {
-            tokio::task::spawn_local(hand_over(upgraded, purpose, state));
+        // The stream is taken from hyper when it has written the answer, so nobody waits for its own kind of upgrade.
+        Ok((response, _)) => {
+            promise.give(purpose);
             response.map(|_| Full::new(Bytes::new()))
         }
-        Err(_) => refuse(&state, Reason::Malformed, StatusCode::BAD_REQUEST, "this is no WebSocket upgrade"),
+        Err(_) => refuse(state, Reason::Malformed, StatusCode::BAD_REQUEST, "this is no WebSocket upgrade"),
     }
 }
 
@@ -133,61 +139,51 @@ fn purpose(
     state.door.admit(from).map(|place| Purpose::Market { ext, place, admission })
 }
 
-/// What a connection was before hyper took it.
-enum Carrier {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+/// What a connection was before it was served.
+pub(super) enum Carrier {
+    Plain(Socket),
+    Tls(Box<TlsStream<Socket>>),
 }
 
-async fn hand_over(upgraded: UpgradeFut, purpose: Purpose, state: Arc<PublicState>) {
-    let socket = match upgraded.await {
-        Ok(socket) => take_socket(socket.into_inner()),
-        Err(error) => Err(error.to_string()),
-    };
-    let result = match socket {
-        Ok((carrier, leftover)) => serve(carrier, leftover, purpose, &state).await,
-        Err(error) => Err(error),
-    };
-    if let Err(error) = result {
-        tracing::debug!(error, "an upgrade was not finished");
+impl From<Socket> for Carrier {
+    fn from(stream: Socket) -> Self {
+        Self::Plain(stream)
     }
 }
 
-async fn serve(
-    carrier: Carrier,
-    leftover: Vec<u8>,
-    purpose: Purpose,
-    state: &PublicState,
-) -> Result<(), String> {
-    let limits = state.config.echo.read_limits();
-    match (purpose, carrier) {
-        (Purpose::Echo(place), Carrier::Plain(stream)) => echo::serve(stream, leftover, limits, place).await,
-        (Purpose::Echo(place), Carrier::Tls(stream)) => echo::serve(stream, leftover, limits, place).await,
-        (Purpose::Market { ext, place, admission }, carrier) => {
-            let (stream, tls) = match carrier {
-                Carrier::Plain(stream) => (stream, None),
-                Carrier::Tls(stream) => {
-                    let (stream, tls) = stream.into_inner();
-                    (stream, Some(Box::new(tls)))
+impl From<TlsStream<Socket>> for Carrier {
+    fn from(stream: TlsStream<Socket>) -> Self {
+        Self::Tls(Box::new(stream))
+    }
+}
+
+impl Purpose {
+    /// Gives the connection to whom it is for.
+    pub(super) fn begin(self, carrier: Carrier, opening: Opening, state: &PublicState) {
+        match self {
+            Self::Echo(place) => {
+                let limits = state.config.echo.read_limits();
+                tokio::task::spawn_local(async move {
+                    match carrier {
+                        Carrier::Plain(stream) => echo::serve(stream, opening, limits, place).await,
+                        Carrier::Tls(stream) => echo::serve(stream, opening, limits, place).await,
+                    }
+                });
+            }
+            Self::Market { ext, place, admission } => {
+                let (stream, tls) = match carrier {
+                    Carrier::Plain(stream) => (stream, None),
+                    Carrier::Tls(stream) => {
+                        let (stream, tls) = stream.into_inner();
+                        (stream, Some(Box::new(tls)))
+                    }
+                };
+                if let Err(error) = state.hand_over(stream, tls, opening, ext, place, admission) {
+                    tracing::debug!(%error, "an upgrade was not finished");
                 }
-            };
-            let handed = state.hand_over(stream, tls, leftover, ext, place, admission);
-            return handed.map_err(|error| error.to_string());
+            }
         }
     }
-    Ok(())
-}
-
-/// Unwraps the socket from under hyper, with what the client sent behind its request.
-fn take_socket(upgraded: TokioIo<Upgraded>) -> Result<(Carrier, Vec<u8>), String> {
-    let upgraded = match upgraded.into_inner().downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => return Ok((Carrier::Plain(parts.io.into_inner()), parts.read_buf.to_vec())),
-        Err(upgraded) => upgraded,
-    };
-    let parts = upgraded
-        .downcast::<TokioIo<TlsStream<TcpStream>>>()
-        .map_err(|_| "the connection is neither plain nor TLS".to_owned())?;
-    Ok((Carrier::Tls(Box::new(parts.io.into_inner())), parts.read_buf.to_vec()))
 }
 
 /// What RFC 6455 section 4.2.1 asks of a request, and whether its page may ask at all.

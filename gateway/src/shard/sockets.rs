@@ -1,16 +1,15 @@
 //! The sockets of a shard: reading into one shared buffer, writing without waiting.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::net::{SocketAddr, TcpStream as StdTcpStream};
+use std::net::SocketAddr;
 
 use fanout::{ClientId, Now, Sink, Written};
-use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use model::Nanos;
-use rustls::ServerConnection;
 use wire::ws::{FrameReader, Violation};
 
+use super::Opening;
 use super::link::Link;
 use crate::clock::Clock;
 use crate::http::Place;
@@ -46,6 +45,8 @@ struct Socket {
     _place: Place,
     /// After a violation or a close nothing is parsed any more; the rest is read and thrown away.
     deaf: bool,
+    /// The answer to the opening request has not been sent whole.
+    owes_answer: bool,
 }
 
 /// All sockets by the number of their client. Watched edge-triggered for both directions from the start, so that neither
@@ -59,6 +60,8 @@ pub(super) struct Sockets {
     unread: Vec<ClientId>,
     /// Octets that came behind an opening request, until their client is read for the first time.
     leftovers: Vec<(ClientId, Vec<u8>)>,
+    /// Answers to opening requests, until their client is written to for the first time.
+    answers: VecDeque<(ClientId, Vec<u8>)>,
     buffer: Vec<u8>,
     /// Wall time less monotonic time, as it was at the last tick: one clock is read for each write instead of two.
     wall_offset: Nanos,
@@ -77,6 +80,7 @@ impl Sockets {
             count: 0,
             unread: Vec::new(),
             leftovers: Vec::new(),
+            answers: VecDeque::new(),
             buffer: vec![0; READ_BYTES],
             wall_offset: wall_offset(clock),
             read_bytes: 0,
@@ -102,17 +106,16 @@ impl Sockets {
         self.count == 0
     }
 
-    /// Takes a socket; what the client sent behind its handshake is read first.
+    /// Takes a connection; what the client sent behind its handshake is read first.
     pub(super) fn insert(
         &mut self,
         id: ClientId,
-        stream: StdTcpStream,
-        tls: Option<Box<ServerConnection>>,
+        mut link: Link,
         reader: FrameReader,
-        leftover: Vec<u8>,
         place: Place,
+        opening: Opening,
     ) -> io::Result<()> {
-        let mut link = Link::new(TcpStream::from_std(stream), tls);
+        let Opening { answer, leftover } = opening;
         let interest = Interest::READABLE | Interest::WRITABLE;
         let registered = self.registry.register(link.socket(), Token(id.0 as usize), interest);
         if self.sockets.len() <= id.0 as usize {
@@ -123,7 +126,11 @@ impl Sockets {
             self.leftovers.push((id, leftover));
             self.unread.push(id);
         }
-        self.sockets[id.0 as usize] = Some(Socket { link, reader, _place: place, deaf: false });
+        let owes_answer = !answer.is_empty();
+        if owes_answer {
+            self.answers.push_back((id, answer));
+        }
+        self.sockets[id.0 as usize] = Some(Socket { link, reader, _place: place, deaf: false, owes_answer });
         self.count += 1;
         registered
     }
@@ -233,10 +240,50 @@ impl Sockets {
         let _ = self.registry.deregister(socket.link.socket());
         self.leftovers.retain(|(client, _)| *client != id);
         self.unread.retain(|&client| client != id);
+        if socket.owes_answer {
+            self.answers.retain(|(client, _)| *client != id);
+        }
         self.midway.remove(&id);
         self.count -= 1;
         true
     }
+}
+
+impl Socket {
+    fn write(&mut self, bytes: &[u8]) -> Written {
+        loop {
+            match self.link.write(bytes) {
+                Ok(len) => return Written::Bytes(len),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Written::Bytes(0),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Written::Gone,
+            }
+        }
+    }
+}
+
+/// The first write of a client: the answer to its opening request goes before it, in one piece, and does not count. Answers wait in
+/// the order in which clients came, which is nearly that in which they are written.
+fn write_first(
+    socket: &mut Socket,
+    id: ClientId,
+    answers: &mut VecDeque<(ClientId, Vec<u8>)>,
+    bytes: &[u8],
+) -> Written {
+    let Some(index) = answers.iter().position(|(client, _)| *client == id) else { return Written::Gone };
+    let answer = &mut answers[index].1;
+    let owed = answer.len();
+    answer.extend_from_slice(bytes);
+    let written = socket.write(answer);
+    let Written::Bytes(taken) = written else { return written };
+    if taken < owed {
+        answer.truncate(owed);
+        answer.drain(..taken);
+        return Written::Bytes(0);
+    }
+    socket.owes_answer = false;
+    answers.remove(index);
+    Written::Bytes(taken - owed)
 }
 
 fn wall_offset(clock: Clock) -> Nanos {
@@ -247,13 +294,10 @@ fn wall_offset(clock: Clock) -> Nanos {
 impl Sink for Sockets {
     fn write(&mut self, id: ClientId, bytes: &[u8]) -> Written {
         let Some(Some(socket)) = self.sockets.get_mut(id.0 as usize) else { return Written::Gone };
-        loop {
-            match socket.link.write(bytes) {
-                Ok(len) => return Written::Bytes(len),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Written::Bytes(0),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Written::Gone,
-            }
+        if socket.owes_answer {
+            write_first(socket, id, &mut self.answers, bytes)
+        } else {
+            socket.write(bytes)
         }
     }
 
