@@ -41,7 +41,7 @@ pub struct Pen<'a> {
 }
 
 impl<'a> Pen<'a> {
-    /// Octets that [`Pen::digits`] and [`Pen::fraction`] may write beyond where they end.
+    /// Octets behind a number that writing it may touch.
     pub const SLACK: usize = 8;
 
     /// A pen that begins at an octet of the room.
