@@ -70,7 +70,7 @@ fn a_pair_is_keyed_by_the_name_that_was_asked() {
     assert_eq!(asked("BTC%2FUSD"), json!([["BTC/USD"], ["BTC/USD"]]));
     assert_eq!(asked("BTCUSD"), json!([["BTCUSD"], ["BTC/USD"]]));
     assert_eq!(asked("ETH/USD,BTCUSD"), json!([["BTCUSD", "ETH/USD"], ["BTC/USD", "ETH/USD"]]));
-    for unknown in ["XXX/USD", "BTC/USD,XXX/USD", "", "btc/usd", "%ff%"] {
+    for unknown in ["NONE/USD", "BTC/USD,NONE/USD", "", "btc/usd", "%ff%"] {
         let path = format!("/0/public/AssetPairs?pair={unknown}");
         assert_eq!(error(&gateway, &path), "EQuery:Unknown asset pair", "{unknown}");
     }
@@ -85,7 +85,7 @@ fn assets_status_and_time_are_told() {
         "status": "enabled" });
     assert_eq!(assets["BTC"], btc);
     assert_eq!(result(&gateway, "/0/public/Assets?asset=BTC"), json!({ "BTC": btc }));
-    assert_eq!(error(&gateway, "/0/public/Assets?asset=BTC,XXX"), "EQuery:Unknown asset");
+    assert_eq!(error(&gateway, "/0/public/Assets?asset=BTC,NONE"), "EQuery:Unknown asset");
 
     let status = result(&gateway, "/0/public/SystemStatus");
     assert_eq!((keys(&status), &status["status"]), (vec!["status", "timestamp"], &json!("online")));
@@ -137,7 +137,7 @@ fn depth_is_the_book_that_clients_are_sent() {
     assert_eq!([count(""), count("&count=1"), count("&count=0")], [[100, 100], [1, 1], [1, 1]]);
     assert_eq!(count("&count=99999"), all.map(|levels| levels.min(500)));
     assert_eq!(error(&gateway, "/0/public/Depth"), "EGeneral:Invalid arguments:pair");
-    assert_eq!(error(&gateway, "/0/public/Depth?pair=XXX/USD"), "EQuery:Unknown asset pair");
+    assert_eq!(error(&gateway, "/0/public/Depth?pair=NONE/USD"), "EQuery:Unknown asset pair");
     let wrong = "/0/public/Depth?pair=BTC/USD&count=many";
     assert_eq!(error(&gateway, wrong), "EGeneral:Invalid arguments:count");
 }

@@ -1,11 +1,22 @@
 //! Numbers as decimal digits, eight at a time, and back.
 //!
 //! Owns the arithmetic and the room it is written to: what a number means is the caller's. Every update has some forty numbers
-//! in it or in its checksum, so this is a third of what the engine does. No loop runs over digits: eight of them are the bytes of
+//! in it or in its checksum. No loop runs over digits: eight of them are the bytes of
 //! one word, which is worked on as a whole. Whole words are written, and what is too much of them is written over by what follows.
 
 /// Numbers below it have at most eight digits.
 pub(crate) const BLOCK: u64 = 100_000_000;
+
+/// Powers of ten by their exponents, as far as decimals go.
+pub const POWERS: [u64; 16] = {
+    let mut powers = [1; 16];
+    let mut exponent = 1;
+    while exponent < powers.len() {
+        powers[exponent] = powers[exponent - 1] * 10;
+        exponent += 1;
+    }
+    powers
+};
 
 /// The digit zero in each byte.
 const ZEROS: u64 = 0x3030_3030_3030_3030;
@@ -66,12 +77,6 @@ impl<'a> Pen<'a> {
         self.at += N;
     }
 
-    /// Writes text of any length.
-    pub fn bytes(&mut self, text: &[u8]) {
-        self.room[self.at..self.at + text.len()].copy_from_slice(text);
-        self.at += text.len();
-    }
-
     /// Writes a number without leading zeros.
     #[inline]
     pub fn digits(&mut self, n: u64) {
@@ -106,13 +111,23 @@ impl<'a> Pen<'a> {
 
     fn long(&mut self, n: u64) {
         self.digits(n / BLOCK);
-        self.fraction((n % BLOCK) as u32, 8);
+        self.padded(n % BLOCK, 8);
     }
 
-    /// Writes a number of at most `width` digits with leading zeros; `width` is 1 to 8.
+    /// Writes what stands behind a dot: a number of at most `width` digits with leading zeros; `width` is 1 to 16.
     #[inline]
-    pub(crate) fn fraction(&mut self, n: u32, width: usize) {
-        self.word((eight_digits(n) | ZEROS) >> (8 * (8 - width)), width);
+    pub(crate) fn fraction(&mut self, n: u64, width: usize) {
+        if width > 8 {
+            self.padded(n / BLOCK, width - 8);
+            self.padded(n % BLOCK, 8);
+        } else {
+            self.padded(n, width);
+        }
+    }
+
+    #[inline]
+    fn padded(&mut self, n: u64, width: usize) {
+        self.word((eight_digits(n as u32) | ZEROS) >> (8 * (8 - width)), width);
     }
 
     #[inline]

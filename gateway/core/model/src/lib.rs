@@ -27,7 +27,7 @@ mod stream;
 mod time;
 mod update;
 
-pub use digits::{Pen, eight_as_text, leading_digits, push_digits, write_within};
+pub use digits::{POWERS, Pen, eight_as_text, leading_digits, push_digits, write_within};
 pub use event::{Event, EventBatch, EventBody, FeedStatus, LevelSpan, Levels, OrdType, Trade};
 pub use instrument::{Instrument, InstrumentId, InstrumentTable, PairStatus, symbol_is_valid};
 pub use policy::Policy;

@@ -6,7 +6,7 @@
 use rust_decimal::Decimal;
 use thiserror::Error;
 
-use crate::digits::{BLOCK, Pen, leading_digits, write_within};
+use crate::digits::{BLOCK, POWERS, Pen, leading_digits, write_within};
 
 /// Most digits a price or quantity may have, counted in its smallest unit.
 ///
@@ -18,10 +18,6 @@ const UNITS_MAX: i64 = 10_i64.pow(SIGNIFICANT_DIGITS_MAX) - 1;
 
 /// Most decimals of a number that is read or written as two words, the whole and the fraction.
 const WORD_DECIMALS_MAX: u8 = 8;
-
-/// Powers of ten by their exponents.
-const POWERS: [i64; WORD_DECIMALS_MAX as usize + 1] =
-    [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
 
 /// A price in ticks of its instrument.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -224,7 +220,7 @@ impl Scale {
         if whole_len == 0 || fraction_len == 0 || text.get(len).is_some_and(u8::is_ascii_digit) {
             return None;
         }
-        let units = whole as i64 * POWERS[usize::from(self.decimals)] + fraction as i64 * POWERS[padding];
+        let units = (whole * POWERS[usize::from(self.decimals)] + fraction * POWERS[padding]) as i64;
         if self.step == 1 {
             return Some((units, len));
         }
@@ -277,74 +273,20 @@ impl Scale {
     #[inline]
     pub fn write_by(self, pen: &mut Pen<'_>, steps: i64) {
         let units = self.units(steps);
-        if units < 0 || self.decimals > WORD_DECIMALS_MAX {
-            return write_any(units, self.decimals, pen);
+        if units < 0 {
+            pen.literal(b"-");
         }
-        let units = units.unsigned_abs();
-        if units < BLOCK {
-            return pen.short_decimal(units as u32, self.decimals.into());
+        let (units, decimals) = (units.unsigned_abs(), usize::from(self.decimals));
+        if units < BLOCK && self.decimals <= WORD_DECIMALS_MAX {
+            return pen.short_decimal(units as u32, decimals);
         }
-        let power = POWERS[usize::from(self.decimals)] as u64;
+        let power = POWERS[decimals];
         pen.digits(units / power);
-        if self.decimals > 0 {
+        if decimals > 0 {
             pen.literal(b".");
-            pen.fraction((units % power) as u32, self.decimals.into());
+            pen.fraction(units % power, decimals);
         }
     }
-}
-
-/// Writes any number: a change of a price may have a sign, an unusual instrument more decimals.
-fn write_any(units: i64, decimals: u8, pen: &mut Pen<'_>) {
-    // Twenty digits, a dot, a sign. Filled from the right, so that one copy is enough.
-    let mut text = [b'0'; 24];
-    let mut at = text.len();
-    let power = 10_u64.pow(decimals.into());
-    let (whole, fraction) = (units.unsigned_abs() / power, units.unsigned_abs() % power);
-    if decimals > 0 {
-        at -= usize::from(decimals);
-        put_padded(&mut text[at..], fraction);
-        at -= 1;
-        text[at] = b'.';
-    }
-    at = put_number(&mut text[..at], whole);
-    if units < 0 {
-        at -= 1;
-        text[at] = b'-';
-    }
-    pen.bytes(&text[at..]);
-}
-
-/// Fills a field with a number and leading zeros.
-fn put_padded(field: &mut [u8], mut n: u64) {
-    let mut pairs = field.rchunks_exact_mut(2);
-    for pair in &mut pairs {
-        pair.copy_from_slice(&digit_pair(n % 100));
-        n /= 100;
-    }
-    if let [digit] = pairs.into_remainder() {
-        *digit = b'0' + (n % 10) as u8;
-    }
-}
-
-/// Puts a number at the end of a field that is long enough and says where it begins.
-fn put_number(field: &mut [u8], mut n: u64) -> usize {
-    let mut at = field.len();
-    while n >= 10 {
-        at -= 2;
-        field[at..at + 2].copy_from_slice(&digit_pair(n % 100));
-        n /= 100;
-    }
-    if n > 0 || at == field.len() {
-        at -= 1;
-        field[at] = b'0' + n as u8;
-    }
-    at
-}
-
-/// The two digits of a number below 100.
-const fn digit_pair(n: u64) -> [u8; 2] {
-    let n = n as u8;
-    [b'0' + n / 10, b'0' + n % 10]
 }
 
 #[cfg(test)]
@@ -418,12 +360,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_usual_number_is_written_as_any_is(units in 0_i64.., shift in 0_u32..63, decimals in 0_u8..=9) {
-            let mut any = Vec::new();
-            write_within::<40>(&mut any, |pen| write_any(units >> shift, decimals, pen));
-            let mut usual = Vec::new();
-            Scale::new(decimals).write(units >> shift, &mut usual);
-            prop_assert_eq!(usual, any);
+        fn any_number_is_written_with_its_sign_and_all_decimals(units: i64, shift in 0_u32..63, decimals in 0_u8..=15) {
+            let units = units >> shift;
+            let mut text = Vec::new();
+            Scale::new(decimals).write(units, &mut text);
+            let digits = format!("{:0width$}", units.unsigned_abs(), width = usize::from(decimals) + 1);
+            let (whole, fraction) = digits.split_at(digits.len() - usize::from(decimals));
+            let (sign, dot) = (if units < 0 { "-" } else { "" }, if decimals > 0 { "." } else { "" });
+            prop_assert_eq!(String::from_utf8(text).unwrap(), format!("{sign}{whole}{dot}{fraction}"));
         }
 
         #[test]
