@@ -65,6 +65,9 @@ pub(crate) struct BenchArgs {
     /// Only these works.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "WORK,..")]
     only: Vec<Name>,
+    /// Only cases whose title has this text in it, such as "10,000 symbols".
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    case: String,
     /// Only these of gateway, floor-each and floor-batch.
     #[arg(long, value_delimiter = ',', value_name = "NAME,..", default_values = OURS)]
     servers: Vec<String>,
@@ -167,7 +170,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), String> {
     let works = if args.only.is_empty() { Name::all() } else { &args.only };
     for &work in works {
         println!("## {}\n", work.text());
-        for case in work.cases(scale) {
+        for case in work.cases(scale).into_iter().filter(|case| case.name().contains(&args.case)) {
             measure(&context, work, case, &kinds, rounds, &mut readings);
             let table = readings.table(&work.text(), &case.name(), work.columns(), &compared(&kinds));
             println!("{} ({rounds} rounds)\n\n{table}", case.name());

@@ -110,12 +110,15 @@ impl Sub {
 
 /// Everything kept per connection. Idle ones hold no heap but their list of subscriptions.
 ///
-/// In the order of use: each delivery touches the first cache line, each write the second, the rest is for requests and time-outs.
+/// Three cache lines, in the order of use: each delivery touches the first, each write the second, the third is for requests and
+/// time-outs.
 #[derive(Debug)]
-#[repr(C)]
+#[repr(C, align(64))]
 pub(crate) struct Client {
     /// What a live client has not been sent, oldest first; at most `ranges_max`.
     pub(crate) ranges: Vec<LogRange>,
+    /// Where the last of them ends, so that the list itself need not be looked at for each delivery: with many clients it is in no cache.
+    given_to: u64,
     /// The entries in them per channel, in the order of [`Channel::ALL`]. Kept until all are written, and not in each range: there is a
     /// range for every delivery.
     pub(crate) given: [u32; Channel::ALL.len()],
@@ -124,10 +127,10 @@ pub(crate) struct Client {
     pub(crate) queued: bool,
     /// Has much to be written, so it waits apart from the others.
     pub(crate) bulky: bool,
-    /// Whether it opted in to the superset.
-    pub(crate) ext: bool,
     /// The socket refused bytes; wait for it to become writable.
-    pub(crate) blocked_since: Option<Nanos>,
+    pub(crate) blocked: bool,
+    /// What most clients never have.
+    pub(crate) rare: Option<Box<Rare>>,
 
     /// Log position when it was queued: nothing it was given is older.
     pub(crate) queued_at: u64,
@@ -140,8 +143,8 @@ pub(crate) struct Client {
     pub(crate) out: Vec<u8>,
 
     pub(crate) subs: Vec<Sub>,
-    /// What most clients never have.
-    pub(crate) rare: Option<Box<Rare>>,
+    /// Whether it opted in to the superset.
+    pub(crate) ext: bool,
     /// Has subscribed once, so heartbeats are due.
     pub(crate) heartbeats: bool,
     /// A heartbeat is due and nothing else is there to send.
@@ -156,8 +159,6 @@ pub(crate) struct Client {
     pub(crate) messages: Bucket,
     /// What it may ask.
     pub(crate) requests: Bucket,
-    /// Where in `out` the pong begins that was added since the socket is blocked.
-    pub(crate) pong_at: Option<u32>,
     /// When it connected (monotonic).
     pub(crate) connected: Nanos,
     /// Number on the wire, below 2^53.
@@ -179,25 +180,33 @@ pub(crate) struct Rare {
     pub(crate) grant: Option<Arc<Grant>>,
     /// Somebody looks at its token.
     pub(crate) logs_in: bool,
+    /// Since when its socket is blocked (monotonic), while it is.
+    pub(crate) blocked_since: Nanos,
+    /// Where in `out` the pong begins that was added since then.
+    pub(crate) pong_at: Option<usize>,
 }
+
+/// A fourth line would be touched for nothing by all that is done for all clients.
+const _: () = assert!(size_of::<Option<Client>>() == 192);
 
 impl Client {
     pub(crate) fn new(connection_id: u64, ext: bool, now: Nanos) -> Self {
         Self {
             ranges: Vec::new(),
+            given_to: 0,
             given: Default::default(),
             mode: Mode::Live,
             queued: false,
             bulky: false,
-            ext,
-            blocked_since: None,
+            blocked: false,
+            rare: None,
             queued_at: 0,
             oldest: Oldest::default(),
             last_sent: now,
             written_bytes: 0,
             out: Vec::new(),
             subs: Vec::new(),
-            rare: None,
+            ext,
             heartbeats: false,
             heartbeat_due: false,
             has_unsynced: false,
@@ -205,10 +214,26 @@ impl Client {
             tier: 0,
             messages: Bucket::new(now),
             requests: Bucket::new(now),
-            pong_at: None,
             connected: now,
             connection_id,
         }
+    }
+
+    /// Its socket refused bytes.
+    pub(crate) fn block(&mut self, now: Nanos) {
+        self.blocked = true;
+        self.rare().blocked_since = now;
+    }
+
+    /// Its socket takes bytes again.
+    pub(crate) fn unblock(&mut self) {
+        self.blocked = false;
+        self.rare().pong_at = None;
+    }
+
+    /// Since when its socket is blocked (monotonic).
+    pub(crate) fn blocked_since(&self) -> Option<Nanos> {
+        self.rare.as_deref().filter(|_| self.blocked).map(|rare| rare.blocked_since)
     }
 
     /// What it was granted; none is everything that its tier covers.
@@ -236,17 +261,18 @@ impl Client {
     /// Gives a live client one more frame of the log; `false` when its list is full.
     #[inline]
     pub(crate) fn push_range(&mut self, start: u64, end: u64, limits: &Limits) -> bool {
-        if let Some(last) = self.ranges.last_mut()
-            && last.end == start
+        if self.given_to == start
+            && let Some(last) = self.ranges.last_mut()
             && (end - last.start) as usize <= limits.write_bytes_max
         {
-            last.end = end;
+            (last.end, self.given_to) = (end, end);
             return true;
         }
         if self.ranges.len() == limits.ranges_max {
             return false;
         }
         self.ranges.push(LogRange { start, end });
+        self.given_to = end;
         true
     }
 }

@@ -233,9 +233,9 @@ impl Hub {
     /// The socket takes bytes again.
     pub fn handle_writable(&mut self, id: ClientId) {
         if let Some(client) = self.client(id)
-            && client.blocked_since.take().is_some()
+            && client.blocked
         {
-            client.pong_at = None;
+            client.unblock();
             self.make_dirty(id);
         }
     }
@@ -278,12 +278,14 @@ impl Hub {
         if matches!(client.mode, Mode::Closing(_) | Mode::Closed) {
             return;
         }
-        if let Some(at) = client.pong_at.map(|at| at as usize) {
+        if let Some(at) = client.rare.as_deref().and_then(|rare| rare.pong_at) {
             // A pong has a header of two octets, the second of which is its length.
             let len = usize::from(client.out[at + 1]);
             client.out.drain(at..at + 2 + len);
         }
-        client.pong_at = client.blocked_since.map(|_| client.out.len() as u32);
+        if client.blocked {
+            client.rare().pong_at = Some(client.out.len());
+        }
         write_frame(Opcode::Pong, payload, &mut client.out);
         self.answered(id);
         self.close_flooders();
@@ -317,7 +319,7 @@ impl Hub {
                     self.outputs.push_back(Output::Abort(id));
                 }
             }
-            _ if client.blocked_since.is_some_and(|since| mono.since(since) > stall_max) => {
+            _ if client.blocked_since().is_some_and(|since| mono.since(since) > stall_max) => {
                 self.close(id, CloseCode::SlowConsumer, CloseCode::SlowConsumer.reason());
             }
             _ if client.subs.is_empty()
@@ -384,7 +386,7 @@ impl Hub {
     fn make_dirty(&mut self, id: ClientId) {
         let end = self.log.end();
         let Some(client) = self.client(id) else { return };
-        if !client.queued && client.blocked_since.is_none() && client.mode != Mode::Closed {
+        if !client.queued && !client.blocked && client.mode != Mode::Closed {
             client.queued = true;
             client.queued_at = client.ranges.first().map_or(end, |range| range.start);
             self.dirty.push_back(id);

@@ -40,7 +40,7 @@ impl Merger {
             }
             for (_, start, end, entry) in stream.changes_after(cursor) {
                 let RingData::Book { bids, .. } = entry.data else { continue };
-                let middle = start + bids as usize;
+                let middle = start + usize::from(bids);
                 let span = if side == Side::Bid { start..middle } else { middle..end };
                 for index in span {
                     let &WindowChange { level, was, is } = stream.change(index);

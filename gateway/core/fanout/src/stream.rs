@@ -1,6 +1,7 @@
 //! One stream in a shard: its newest entries as data, and who subscribes to it.
 
 use std::collections::VecDeque;
+use std::hint::black_box;
 use std::ops::Range;
 
 use model::{Candle, Channel, Epoch, InstrumentId, Nanos, Sequence, Side, StreamId, StreamKey, WindowChange};
@@ -12,8 +13,9 @@ use crate::client::ClientId;
 use crate::older::Older;
 use crate::planted::{self, Bug};
 
-/// An entry of the ring.
+/// An entry of the ring: a cache line, since the oldest and the newest of a ring are in no cache when the next one comes.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
 pub(crate) struct RingEntry {
     /// Where its frame lies in the byte log, as long as the log holds it; empty when it was too large for the log.
     pub(crate) log_at: u64,
@@ -32,14 +34,16 @@ pub(crate) struct RingEntry {
 pub(crate) enum RingData {
     /// So many changes.
     Book {
-        bids: u32,
-        asks: u32,
+        bids: u16,
+        asks: u16,
         checksum: u32,
     },
     /// One row.
     Row,
     Pair(InstrumentId),
 }
+
+const _: () = assert!(size_of::<RingEntry>() == 64);
 
 /// A subscriber: its client, and the index among that client's subscriptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +142,20 @@ impl Stream {
         }
     }
 
+    /// Reads what the next entry needs: the parts of the stream, its oldest entry, its first subscriber.
+    pub(crate) fn warm(&self) {
+        black_box((
+            self.head,
+            self.older.floor,
+            self.held.len(),
+            self.merged.len(),
+            self.entries.front().copied(),
+            self.entries.back().map(|entry| entry.seq),
+            self.changes.back().map(|change| change.is),
+            self.subscribers.first().copied(),
+        ));
+    }
+
     /// So many of the oldest entries fall out. With laggards what they changed is kept: somebody may stand before them.
     pub(crate) fn make_room(&mut self, evictions: usize, laggards: bool) {
         let is_needed = laggards || !self.held.is_empty();
@@ -152,7 +170,10 @@ impl Stream {
             EntryData::Book { changes, checksum } => {
                 let (bids, asks) = batch.changes(changes);
                 self.changes.extend(bids.iter().chain(asks));
-                RingData::Book { bids: changes.bids, asks: changes.asks, checksum }
+                let [bids, asks] = [changes.bids, changes.asks].map(|count| {
+                    u16::try_from(count).expect("a window has at most a thousand levels before and after")
+                });
+                RingData::Book { bids, asks, checksum }
             }
             EntryData::Row(index) => {
                 self.rows.push_back(batch.rows[index as usize]);
@@ -189,7 +210,7 @@ impl Stream {
             }
             RingData::Book { bids, .. } => {
                 for (index, change) in self.changes.drain(..entry.change_count()).enumerate() {
-                    let side = if index < bids as usize { Side::Bid } else { Side::Ask };
+                    let side = if index < usize::from(bids) { Side::Bid } else { Side::Ask };
                     if !planted::is(Bug::OlderForgotten) {
                         self.older.fold(side, ordinal, &change);
                     }
@@ -419,7 +440,7 @@ const fn entry_bytes(changes: usize) -> usize {
 impl RingEntry {
     const fn change_count(&self) -> usize {
         match self.data {
-            RingData::Book { bids, asks, .. } => (bids + asks) as usize,
+            RingData::Book { bids, asks, .. } => bids as usize + asks as usize,
             _ => 0,
         }
     }

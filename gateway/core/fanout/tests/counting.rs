@@ -16,6 +16,9 @@ use wire::ws::{Opcode, write_frame};
 
 const SYMBOLS: u32 = 3;
 
+/// Of so many instruments the hub looks at what comes next before it handles it.
+const ANNOUNCED: u32 = 600;
+
 /// Sockets that take everything, but for clients with an odd number while those are stalled.
 struct Sockets {
     odd_stall: bool,
@@ -80,7 +83,7 @@ fn update(number: u32, seq: u64) -> Batch {
 /// A hub whose clients all take the books of all symbols.
 fn hub(clients: u64) -> (Hub, Vec<ClientId>) {
     let mut hub = Hub::new(Limits::default(), vec![TierBounds::default()], "test");
-    let items = (0..SYMBOLS).map(pair).collect();
+    let items = (0..ANNOUNCED).map(pair).collect();
     hub.handle_batch(&Batch { items, ..Batch::default() }, Now::default());
     let ids: Vec<ClientId> =
         (0..clients).map(|number| hub.handle_connect(number + 1, true, Now::default())).collect();

@@ -26,6 +26,11 @@ pub(crate) enum BookRefusal {
 }
 
 impl Book {
+    /// Reads the levels that changes are likely to be near; see [`crate::Market::warm`].
+    pub(crate) fn warm(&self) -> [i64; 2] {
+        [&self.bids, &self.asks].map(Ladder::warm)
+    }
+
     pub(crate) const fn new() -> Self {
         Self { bids: Ladder::new(Side::Bid), asks: Ladder::new(Side::Ask) }
     }

@@ -3,6 +3,7 @@
 //! Owns book, figures, trades, candles and track of one instrument. Never looks at others or at lines.
 //! The market hands it events that concern it; what follows goes to the [`Desk`].
 
+use std::hint::black_box;
 use std::sync::Arc;
 
 use model::{Instrument, InstrumentId, Level, Levels, Nanos, Ticker, Trade};
@@ -35,6 +36,11 @@ impl InstrumentState {
             candles: Candles::default(),
             figures: DayFigures::default(),
         }
+    }
+
+    /// See [`crate::Market::warm`].
+    pub(crate) fn warm(&self) {
+        black_box((self.track.is_stale(), self.book.warm(), self.definition.price));
     }
 
     pub(crate) fn ticker(&self) -> Ticker {

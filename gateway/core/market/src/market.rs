@@ -4,6 +4,7 @@
 //! instrument only: that is its state's. Events come from the engine's batch, outputs go back to it.
 
 use std::collections::VecDeque;
+use std::hint::black_box;
 use std::sync::Arc;
 
 use model::{
@@ -263,6 +264,12 @@ impl Market {
         self.state(id).map(|state| &state.definition)
     }
 
+    /// How many instruments were announced.
+    #[must_use]
+    pub const fn instrument_count(&self) -> usize {
+        self.announced
+    }
+
     /// All announced instruments in order of their numbers.
     pub fn instruments(&self) -> impl Iterator<Item = (InstrumentId, &Arc<Instrument>)> {
         self.instruments.iter().enumerate().filter_map(|(index, state)| {
@@ -352,6 +359,19 @@ impl Market {
     #[must_use]
     pub const fn stats(&self) -> &MarketStats {
         &self.desk.stats
+    }
+
+    /// Reads where the next events of some instruments will be applied, and does nothing with it.
+    ///
+    /// With thousands of instruments the state of the next one is in no cache. Called for some at a time, before their events are
+    /// applied, this has their memory fetched side by side instead of one after the other.
+    pub fn warm(&self, ids: impl Iterator<Item = InstrumentId> + Clone) {
+        let states = || ids.clone().filter_map(|id| self.state(id));
+        // What leads on is fetched before what it leads to.
+        for state in states() {
+            black_box(state.track.head());
+        }
+        states().for_each(InstrumentState::warm);
     }
 
     fn state(&self, id: InstrumentId) -> Option<&InstrumentState> {

@@ -146,6 +146,8 @@ impl World {
 
     fn send_as(&mut self, line: u64, body: EventBody, levels: Vec<Level>) {
         let event = Event { epoch: Epoch(self.epoch), line, ts_event: self.now, ts_recv: self.now, body };
+        // Looking ahead changes nothing, also when what is looked for is not there.
+        self.market.warm((0..=INSTRUMENTS as u32).map(InstrumentId));
         self.market.apply(&event, &EventBatch { events: Vec::new(), levels });
         self.drain();
     }

@@ -59,6 +59,19 @@ pub enum EventBody {
     Heartbeat,
 }
 
+impl EventBody {
+    /// The instrument of a market event; none of what is about the venue or announces an instrument.
+    #[must_use]
+    pub const fn instrument(&self) -> Option<InstrumentId> {
+        match *self {
+            Self::BookSnapshot { instrument, .. }
+            | Self::BookDelta { instrument, .. }
+            | Self::Trade { instrument, .. } => Some(instrument),
+            Self::Instrument(..) | Self::Status(_) | Self::Heartbeat => None,
+        }
+    }
+}
+
 /// State of the venue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FeedStatus {

@@ -1,9 +1,9 @@
 //! Instruments and the table that numbers them.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
-use indexmap::IndexMap;
 use rust_decimal::Decimal;
 
 use crate::{Price, Qty, Scale};
@@ -132,52 +132,192 @@ pub fn symbol_is_valid(text: &str) -> bool {
 /// All instruments of a feed, numbered in the order in which the feed announced them.
 ///
 /// Instruments are never removed: a number stays valid for the life of the process. The hasher has a
-/// fixed seed and the map keeps insertion order, so the table is the same in every run.
+/// fixed seed, so the table is the same in every run.
 #[derive(Clone, Debug, Default)]
 pub struct InstrumentTable {
-    by_symbol: IndexMap<Box<str>, Arc<Instrument>, FixedState>,
+    /// By number.
+    instruments: Vec<Arc<Instrument>>,
+    slots: Vec<Slot>,
+    hasher: FixedState,
+}
+
+/// What a line of the feed needs of its instrument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// Its number.
+    pub id: InstrumentId,
+    /// Between its prices in ticks and text.
+    pub price: Scale,
+    /// Between its quantities in lots and text.
+    pub qty: Scale,
+}
+
+/// A place of the hash table. With thousands of instruments the one that a line is about is in no cache, and each place in memory that
+/// it leads to costs as much as reading the line: so there is one, a cache line with all that is needed.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+struct Slot {
+    name: Name,
+    listing: Listing,
+}
+
+const _: () = assert!(size_of::<Slot>() == 64);
+
+/// Longest valid symbol.
+const SYMBOL_BYTES_MAX: usize = 25;
+
+/// The text of a symbol and its length, as they are compared: at once, not octet by octet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Name([u8; SYMBOL_BYTES_MAX + 1]);
+
+impl Slot {
+    /// One that nothing stands in: no symbol is empty.
+    const EMPTY: Self = Self {
+        name: Name([0; SYMBOL_BYTES_MAX + 1]),
+        listing: Listing { id: InstrumentId(0), price: Scale::new(0), qty: Scale::new(0) },
+    };
+
+    fn listing(&self) -> Option<Listing> {
+        (self.name != Self::EMPTY.name).then_some(self.listing)
+    }
+}
+
+impl Name {
+    /// None of a text that is empty or too long to be a symbol.
+    fn of(symbol: &[u8]) -> Option<Self> {
+        if symbol.is_empty() || symbol.len() > SYMBOL_BYTES_MAX {
+            return None;
+        }
+        let mut bytes = [0; SYMBOL_BYTES_MAX + 1];
+        bytes[..symbol.len()].copy_from_slice(symbol);
+        bytes[SYMBOL_BYTES_MAX] = symbol.len() as u8;
+        Some(Self(bytes))
+    }
 }
 
 impl InstrumentTable {
     /// Adds an instrument or replaces the one of the same symbol, and says its number.
+    ///
+    /// # Panics
+    /// When the symbol is empty or longer than a valid one.
     pub fn insert(&mut self, instrument: Arc<Instrument>) -> InstrumentId {
-        let (index, _) = self.by_symbol.insert_full(instrument.symbol.clone(), instrument);
-        InstrumentId(u32::try_from(index).expect("instruments are limited to thousands by the feed decoder"))
+        let name = Name::of(instrument.symbol.as_bytes()).expect("the feed decoder refuses invalid symbols");
+        // A quarter of the places stays empty, so that searches are short and end.
+        if (self.instruments.len() + 1) * 4 > self.slots.len() * 3 {
+            self.grow();
+        }
+        let place = self.place(&name);
+        let known = self.slots[place].listing().map(|listing| listing.id);
+        let id = known.unwrap_or_else(|| {
+            let count = u32::try_from(self.instruments.len());
+            InstrumentId(count.expect("instruments are limited to thousands by the feed decoder"))
+        });
+        let listing = Listing { id, price: instrument.price, qty: instrument.qty };
+        self.slots[place] = Slot { name, listing };
+        match self.instruments.get_mut(id.index()) {
+            Some(known) => *known = instrument,
+            None => self.instruments.push(instrument),
+        }
+        id
+    }
+
+    fn grow(&mut self) {
+        let places = (2 * self.slots.len()).max(16);
+        let slots = std::mem::replace(&mut self.slots, vec![Slot::EMPTY; places]);
+        for slot in slots.into_iter().filter(|slot| slot.listing().is_some()) {
+            let place = self.place(&slot.name);
+            self.slots[place] = slot;
+        }
+    }
+
+    /// Where a name stands or would stand. There are places, and not all are taken.
+    fn place(&self, name: &Name) -> usize {
+        let mask = self.slots.len() - 1;
+        let mut place = self.hasher.hash_one(name) as usize & mask;
+        while self.slots[place].name != *name && self.slots[place].listing().is_some() {
+            place = (place + 1) & mask;
+        }
+        place
+    }
+
+    /// What is needed to read a line about a symbol.
+    #[must_use]
+    pub fn listing(&self, symbol: &[u8]) -> Option<Listing> {
+        let name = Name::of(symbol).filter(|_| !self.slots.is_empty())?;
+        self.slots[self.place(&name)].listing()
     }
 
     /// The number of a symbol.
     #[must_use]
     pub fn id(&self, symbol: &str) -> Option<InstrumentId> {
-        self.by_symbol.get_index_of(symbol).map(|index| InstrumentId(index as u32))
+        self.listing(symbol.as_bytes()).map(|listing| listing.id)
     }
 
     /// The instrument of a number.
     #[must_use]
     pub fn by_id(&self, id: InstrumentId) -> Option<&Arc<Instrument>> {
-        self.by_symbol.get_index(id.index()).map(|(_, instrument)| instrument)
+        self.instruments.get(id.index())
     }
 
     /// How many there are; numbers run from 0 to this.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.by_symbol.len()
+        self.instruments.len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.by_symbol.is_empty()
+        self.instruments.is_empty()
     }
 
     /// All instruments in order of their numbers.
     pub fn iter(&self) -> impl Iterator<Item = (InstrumentId, &Arc<Instrument>)> {
-        self.by_symbol.values().enumerate().map(|(index, one)| (InstrumentId(index as u32), one))
+        self.instruments.iter().enumerate().map(|(index, one)| (InstrumentId(index as u32), one))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn instrument(symbol: &str, decimals: u8) -> Arc<Instrument> {
+        Arc::new(Instrument {
+            symbol: symbol.into(),
+            status: PairStatus::Online,
+            price: Scale::new(decimals),
+            qty: Scale::new(8),
+            qty_min: Qty(1),
+            cost_decimals: 5,
+            cost_min: Decimal::ZERO,
+        })
+    }
+
+    #[test]
+    fn symbols_are_found_by_their_whole_text_and_keep_their_numbers() {
+        let mut table = InstrumentTable::default();
+        assert_eq!(table.id("BTC/USD"), None, "nothing is in it");
+        let symbols: Vec<String> = (0..5_000).map(|n| format!("S{n}/USD")).collect();
+        for (index, symbol) in symbols.iter().enumerate() {
+            assert_eq!(table.insert(instrument(symbol, 2)), InstrumentId(index as u32), "{symbol}");
+        }
+        assert_eq!(table.insert(instrument("S7/USD", 3)), InstrumentId(7), "it is known");
+        assert_eq!(table.len(), symbols.len());
+        for (index, symbol) in symbols.iter().enumerate() {
+            let id = InstrumentId(index as u32);
+            let price = Scale::new(if index == 7 { 3 } else { 2 });
+            let listing = Listing { id, price, qty: Scale::new(8) };
+            assert_eq!(table.listing(symbol.as_bytes()), Some(listing), "{symbol}");
+            let known = table.by_id(id).unwrap();
+            assert_eq!((&*known.symbol, known.price), (&**symbol, price));
+        }
+        let longest = "ABCDEFGHIJKL/ABCDEFGHIJKL";
+        let id = table.insert(instrument(longest, 2));
+        assert_eq!(table.id(longest), Some(id));
+        for unknown in ["", "S5000/USD", "S7/US", "S7/USD\0", "S7/USDT", &format!("{longest}M")] {
+            assert_eq!(table.id(unknown), None, "{unknown:?}");
+        }
+    }
 
     #[test]
     fn symbols_are_capital_letters_and_digits_around_one_slash() {

@@ -5,6 +5,7 @@
 //! lane with a thread behind it, or a step of the simulator) is the caller's.
 #![forbid(unsafe_code)]
 
+use std::hint::black_box;
 use std::sync::Arc;
 
 use fanout::planted::{self, Bug};
@@ -140,6 +141,22 @@ impl<Lane: AsMut<Batch>> Publisher<Lane> {
     fn tell(&mut self, item: &Item) {
         for lane in &mut self.lanes {
             lane.as_mut().items.push(item.clone());
+        }
+    }
+
+    /// Reads where the next changes of some books will be published: see [`Market::warm`].
+    pub fn warm(&self, ids: impl Iterator<Item = InstrumentId> + Clone) {
+        for id in ids.clone() {
+            black_box(self.sums.get(id.index()).map(Option::is_some));
+        }
+        for id in ids {
+            // The states of all depths lie side by side in two or three cache lines.
+            let wanted = [0, 2, 4].map(|depth| {
+                let stream = StreamKey::Book(id, depth).id();
+                self.streams.get(stream.index()).map(|state| state.shards)
+            });
+            let kept = self.sums.get(id.index()).and_then(Option::as_deref).map(ChecksumText::warm);
+            black_box((wanted, kept));
         }
     }
 

@@ -349,6 +349,9 @@ impl World {
             let mut batch = EventBatch::default();
             // What is refused leaves a hole that the market sees.
             let _ = self.decoder.decode_line(&mut line, now, &mut batch);
+            let instruments = batch.events.iter().filter_map(|event| event.body.instrument());
+            self.market.warm(instruments.clone());
+            self.publisher.warm(instruments);
             for event in &batch.events {
                 self.market.apply(event, &batch);
                 self.drain_market();

@@ -49,6 +49,12 @@ impl Default for SideText {
 }
 
 impl ChecksumText {
+    /// Reads where its next use begins, so that it is in a cache by then; what is read means nothing.
+    #[must_use]
+    pub fn warm(&self) -> [u8; 2] {
+        [&self.asks, &self.bids].map(|text| text.room[text.len()])
+    }
+
     /// The levels of a side from this rank on are others than when they were written.
     pub fn cut(&mut self, side: Side, rank: usize) {
         let text = match side {

@@ -345,7 +345,7 @@ fn encode(
 ) {
     match (entry.data, stream.row(ordinal)) {
         (RingData::Book { bids, checksum, .. }, _) => {
-            let middle = changes.start + bids as usize;
+            let middle = changes.start + usize::from(bids);
             let sent = |span: std::ops::Range<usize>| {
                 span.map(|index| stream.change(index))
                     .filter(|change| change.is_sent())

@@ -54,7 +54,7 @@ impl Hub {
         let Some(client) = self.client(id) else { return };
         let is_free = client.mode == Mode::Live
             && client.rate().is_none()
-            && client.blocked_since.is_none()
+            && !client.blocked
             && client.ranges.is_empty();
         if is_free && self.stays_in_rounds(id) {
             self.lag_told(id, end);

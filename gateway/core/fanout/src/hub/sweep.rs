@@ -1,5 +1,7 @@
 //! Writing: each dirty client in turn gets one write with everything it lacks at that moment.
 
+use std::hint::black_box;
+
 use wire::reply::{Notice, NoticeCode};
 use wire::ws::{Opcode, write_frame};
 
@@ -13,6 +15,7 @@ impl Hub {
     /// Visits up to `visits` dirty clients, and one of those with much to be written; returns how many. The caller looks into the
     /// engine's lane again before the next call, so that clients still waiting get what arrived meanwhile.
     pub fn sweep(&mut self, visits: usize, sink: &mut impl Sink) -> usize {
+        self.warm_clients(visits);
         let mut visited = 0;
         while visited < visits
             && let Some(id) = self.dirty.pop_front()
@@ -34,6 +37,17 @@ impl Hub {
             self.late = 0;
         }
         visited
+    }
+
+    /// Reads what the next visits begin with, so that the memory of many clients is fetched side by side.
+    fn warm_clients(&self, visits: usize) {
+        let clients = || self.dirty.iter().take(visits).filter_map(|id| self.clients[id.index()].as_ref());
+        for client in clients() {
+            black_box((client.mode, client.last_sent));
+        }
+        for client in clients() {
+            black_box(client.ranges.first().copied());
+        }
     }
 
     /// Lets a client with much to be written wait apart; its answers do not wait with it.
@@ -79,7 +93,7 @@ impl Hub {
 
     fn visit(&mut self, id: ClientId, sink: &mut impl Sink) {
         let Some(client) = self.clients[id.index()].as_ref() else { return };
-        if client.blocked_since.is_some() {
+        if client.blocked {
             return;
         }
         match client.mode {
@@ -103,9 +117,8 @@ impl Hub {
             had => {
                 let had_data = had.is_some();
                 self.write_live(id, sink);
-                let is_due = |client: &mut Client| {
-                    client.has_due && client.blocked_since.is_none() && client.ranges.is_empty()
-                };
+                let is_due =
+                    |client: &mut Client| client.has_due && !client.blocked && client.ranges.is_empty();
                 if self.client(id).is_some_and(is_due) {
                     self.catch_up(id, usize::MAX, sink);
                 }
@@ -233,7 +246,7 @@ impl Hub {
             client.last_sent = now.mono;
         }
         if taken < given {
-            client.blocked_since = Some(now.mono);
+            client.block(now.mono);
         }
         Some(taken)
     }

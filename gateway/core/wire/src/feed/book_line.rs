@@ -6,8 +6,8 @@
 //! Nearly all lines of a busy feed are of books, and where each key stands need not be found out anew.
 
 use model::{
-    Epoch, Event, EventBody, Instrument, InstrumentTable, Level, LevelSpan, Nanos, POWERS, Price, Qty,
-    Sequence, leading_digits,
+    Epoch, Event, EventBody, InstrumentTable, Level, LevelSpan, Listing, Nanos, POWERS, Price, Qty, Sequence,
+    leading_digits,
 };
 
 use super::FEED_LEVELS_MAX;
@@ -24,27 +24,16 @@ pub(super) fn read(
     levels: &mut Vec<Level>,
 ) -> Option<Event> {
     let mut text = Text(line);
-    text.skip(b"{\"type\":\"book_")?;
-    let is_delta = text.skip(b"delta\",\"line\":").is_some();
-    if !is_delta {
-        text.skip(b"snapshot\",\"line\":")?;
-    }
-    let line = text.number()?;
-    text.skip(b",\"epoch\":")?;
-    let epoch = text.number().filter(|&epoch| epoch > 0)?;
-    text.skip(b",\"ts\":")?;
-    let ts_event = text.number()?;
-    text.skip(b",\"symbol\":\"")?;
-    let id = instruments.id(text.symbol()?)?;
-    let instrument = instruments.by_id(id)?;
+    let Front { is_delta, line, epoch, ts_event, symbol } = text.front()?;
+    let listing = instruments.listing(symbol)?;
     text.skip(b",\"seq\":")?;
     let seq = Sequence(text.number()?);
     text.skip(b",\"bids\":[")?;
     let start = levels.len();
-    text.side(instrument, levels)?;
+    text.side(&listing, levels)?;
     let bids = levels.len() - start;
     text.skip(b",\"asks\":[")?;
-    text.side(instrument, levels)?;
+    text.side(&listing, levels)?;
     text.skip(b"}")?;
     let count = levels.len() - start;
     if !text.0.is_empty() || count > FEED_LEVELS_MAX {
@@ -52,11 +41,25 @@ pub(super) fn read(
     }
     let levels = LevelSpan { start: start as u32, bids: bids as u32, asks: (count - bids) as u32 };
     let body = if is_delta {
-        EventBody::BookDelta { instrument: id, seq, levels }
+        EventBody::BookDelta { instrument: listing.id, seq, levels }
     } else {
-        EventBody::BookSnapshot { instrument: id, seq, levels }
+        EventBody::BookSnapshot { instrument: listing.id, seq, levels }
     };
     Some(Event { epoch: Epoch(epoch), line, ts_event: Nanos(ts_event), ts_recv, body })
+}
+
+/// The symbol of a line.
+pub(super) fn symbol(line: &[u8]) -> Option<&[u8]> {
+    Text(line).front().map(|front| front.symbol)
+}
+
+/// What a line says before its numbers, which only its instrument can tell how to read.
+struct Front<'a> {
+    is_delta: bool,
+    line: u64,
+    epoch: u64,
+    ts_event: u64,
+    symbol: &'a [u8],
 }
 
 /// What is left of a line.
@@ -68,6 +71,22 @@ impl<'a> Text<'a> {
     fn skip<const N: usize>(&mut self, expected: &[u8; N]) -> Option<()> {
         let (first, rest) = self.0.split_first_chunk::<N>()?;
         (first == expected).then(|| self.0 = rest)
+    }
+
+    #[inline]
+    fn front(&mut self) -> Option<Front<'a>> {
+        self.skip(b"{\"type\":\"book_")?;
+        let is_delta = self.skip(b"delta\",\"line\":").is_some();
+        if !is_delta {
+            self.skip(b"snapshot\",\"line\":")?;
+        }
+        let line = self.number()?;
+        self.skip(b",\"epoch\":")?;
+        let epoch = self.number().filter(|&epoch| epoch > 0)?;
+        self.skip(b",\"ts\":")?;
+        let ts_event = self.number()?;
+        self.skip(b",\"symbol\":\"")?;
+        Some(Front { is_delta, line, epoch, ts_event, symbol: self.symbol()? })
     }
 
     /// A whole number as JSON has them, with at most nineteen digits.
@@ -93,25 +112,25 @@ impl<'a> Text<'a> {
 
     /// What stands before the next quote.
     #[inline]
-    fn symbol(&mut self) -> Option<&'a str> {
+    fn symbol(&mut self) -> Option<&'a [u8]> {
         let len = self.0.iter().take(SYMBOL_MAX).position(|&byte| byte == b'"')?;
         let (symbol, rest) = self.0.split_at(len);
         self.0 = &rest[1..];
-        // What the table holds has no escapes, so what has some is not found.
-        std::str::from_utf8(symbol).ok()
+        // What the table holds has no escapes and is ASCII, so what has some or is no text is not found.
+        Some(symbol)
     }
 
     /// The levels of a side up to its closing bracket.
-    fn side(&mut self, instrument: &Instrument, levels: &mut Vec<Level>) -> Option<()> {
+    fn side(&mut self, listing: &Listing, levels: &mut Vec<Level>) -> Option<()> {
         if self.skip(b"]").is_some() {
             return Some(());
         }
         loop {
             self.skip(b"[\"")?;
-            let (price, len) = instrument.price.parse_front(self.0)?;
+            let (price, len) = listing.price.parse_front(self.0)?;
             self.0 = &self.0[len..];
             self.skip(b"\",\"")?;
-            let (qty, len) = instrument.qty.parse_front(self.0)?;
+            let (qty, len) = listing.qty.parse_front(self.0)?;
             self.0 = &self.0[len..];
             self.skip(b"\"]")?;
             if price == 0 {
