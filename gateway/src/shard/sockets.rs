@@ -265,23 +265,22 @@ impl Socket {
 /// The first write of a client: the answer to its opening request goes before it, in one piece, and does not count. Answers wait in
 /// the order in which clients came, which is nearly that in which they are written.
 fn write_first(
-    socket: &mut Socket,
-    id: ClientId,
     answers: &mut VecDeque<(ClientId, Vec<u8>)>,
+    id: ClientId,
     bytes: &[u8],
+    write: impl FnOnce(&[u8]) -> Written,
 ) -> Written {
     let Some(index) = answers.iter().position(|(client, _)| *client == id) else { return Written::Gone };
     let answer = &mut answers[index].1;
     let owed = answer.len();
     answer.extend_from_slice(bytes);
-    let written = socket.write(answer);
+    let written = write(answer);
     let Written::Bytes(taken) = written else { return written };
     if taken < owed {
         answer.truncate(owed);
         answer.drain(..taken);
         return Written::Bytes(0);
     }
-    socket.owes_answer = false;
     answers.remove(index);
     Written::Bytes(taken - owed)
 }
@@ -295,7 +294,9 @@ impl Sink for Sockets {
     fn write(&mut self, id: ClientId, bytes: &[u8]) -> Written {
         let Some(Some(socket)) = self.sockets.get_mut(id.0 as usize) else { return Written::Gone };
         if socket.owes_answer {
-            write_first(socket, id, &mut self.answers, bytes)
+            let written = write_first(&mut self.answers, id, bytes, |all| socket.write(all));
+            socket.owes_answer = self.answers.iter().any(|(client, _)| *client == id);
+            written
         } else {
             socket.write(bytes)
         }
@@ -304,5 +305,45 @@ impl Sink for Sockets {
     fn now(&mut self) -> Now {
         let mono = self.clock.mono();
         Now { mono, wall: mono + self.wall_offset }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes through a socket that takes so many octets at a time until all of `bytes` is taken; says what came out.
+    fn write_all(answer: &[u8], bytes: &[u8], at_a_time: usize) -> Vec<u8> {
+        let (id, other) = (ClientId(7), ClientId(8));
+        let mut answers = VecDeque::from([(other, b"other".to_vec()), (id, answer.to_vec())]);
+        let (mut sent, mut rest) = (Vec::new(), bytes);
+        while answers.len() == 2 || !rest.is_empty() {
+            let mut write = |all: &[u8]| {
+                let taken = all.len().min(at_a_time);
+                sent.extend_from_slice(&all[..taken]);
+                Written::Bytes(taken)
+            };
+            let owes = answers.iter().any(|(client, _)| *client == id);
+            let written = if owes { write_first(&mut answers, id, rest, &mut write) } else { write(rest) };
+            let Written::Bytes(taken) = written else { panic!("the socket is there") };
+            rest = &rest[taken..];
+        }
+        assert_eq!(answers, [(other, b"other".to_vec())], "nobody else's answer is touched");
+        sent
+    }
+
+    #[test]
+    fn the_answer_to_an_upgrade_leaves_once_and_first_wherever_a_full_socket_cuts_it() {
+        let (answer, status) = (b"HTTP/1.1 101 Switching Protocols", b"status and more");
+        let whole = [&answer[..], status].concat();
+        for at_a_time in 1..=whole.len() {
+            assert_eq!(write_all(answer, status, at_a_time), whole, "{at_a_time} at a time");
+        }
+    }
+
+    #[test]
+    fn a_broken_socket_is_told_also_before_the_answer_has_left() {
+        let mut answers = VecDeque::from([(ClientId(1), b"answer".to_vec())]);
+        assert_eq!(write_first(&mut answers, ClientId(1), b"status", |_| Written::Gone), Written::Gone);
     }
 }
