@@ -34,7 +34,7 @@ const SNAPSHOT_BYTES_PER_TURN: usize = 64 << 10;
 /// Events whose instruments are read before they are applied: as many as one core fetches side by side.
 const WARMED: usize = 16;
 
-/// Instruments from which on that is done: the books of fewer stay in a core's own cache.
+/// With so many instruments that is done: the books of fewer stay in a core's own cache.
 const WARMED_FROM: usize = 500;
 
 /// How long the engine leaves everything to shards that do not keep up.

@@ -159,6 +159,11 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), String> {
         window: args.window,
     };
     let rounds = args.rounds.unwrap_or(if args.full { ROUNDS_FULL } else { ROUNDS_SMALL });
+    let works = if args.only.is_empty() { Name::all() } else { &args.only };
+    let is_wanted = |case: &Case| case.name().contains(&args.case);
+    if !works.iter().any(|work| work.cases(scale).iter().any(is_wanted)) {
+        return Err(format!("no case of these works has `{}` in its title", args.case));
+    }
     let (kinds, absent) = choose_servers(args, &machine)?;
     let context = Context::new(&machine, scale, args.payload, args.sleep);
     let start = Instant::now();
@@ -167,10 +172,9 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), String> {
         println!("{note}\n");
     }
     let mut readings = Readings::default();
-    let works = if args.only.is_empty() { Name::all() } else { &args.only };
     for &work in works {
         println!("## {}\n", work.text());
-        for case in work.cases(scale).into_iter().filter(|case| case.name().contains(&args.case)) {
+        for case in work.cases(scale).into_iter().filter(is_wanted) {
             measure(&context, work, case, &kinds, rounds, &mut readings);
             let table = readings.table(&work.text(), &case.name(), work.columns(), &compared(&kinds));
             println!("{} ({rounds} rounds)\n\n{table}", case.name());

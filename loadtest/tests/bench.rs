@@ -55,7 +55,13 @@ fn a_peer_that_is_not_set_up_is_told_to_be_absent() {
 #[test]
 fn servers_and_works_that_there_are_not_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    for arguments in ["--servers apache", "--only everything", "--gateway nameless", "--small --full"] {
+    for arguments in [
+        "--servers apache",
+        "--only everything",
+        "--gateway nameless",
+        "--small --full",
+        "--only one --case nowhere",
+    ] {
         assert_eq!(bench(folder.path(), arguments).status.code(), Some(2), "{arguments}");
     }
 }

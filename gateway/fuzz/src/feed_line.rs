@@ -87,6 +87,7 @@ impl Feed {
         self.now = self.now + Nanos::MILLI;
         let mut batch = EventBatch::default();
         let before = self.decoder.instruments().len();
+        self.decoder.warm(line);
         let result = self.decoder.decode_line(&mut line.to_vec(), self.now, &mut batch);
         let mut general = EventBatch::default();
         // A blank before a line changes nothing, but that no short cut is taken.

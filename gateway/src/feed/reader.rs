@@ -35,7 +35,7 @@ const EVENTS_PER_BATCH: usize = 512;
 /// Lines that the decoder looks at before they are decoded: as many as one core fetches side by side.
 const WARMED: usize = 16;
 
-/// Instruments from which on that pays: their listings have 64 octets each, a core's own cache about a million.
+/// With so many instruments that pays: the places of their listings have some hundred thousand octets, a core's own cache about a million.
 const WARMED_FROM: usize = 2_000;
 
 /// A reader, and the engine's ends of its lanes.
@@ -268,10 +268,11 @@ impl Reader {
         let mut batch = self.empty_batch();
         let mut start = 0;
         let mut buffer = std::mem::take(&mut self.buffer);
+        let is_large = self.decoder.instruments().len() >= WARMED_FROM;
         let mut warm_to = 0;
         while let Some(len) = find_line_end(&buffer[start..]) {
-            if start >= warm_to {
-                warm_to = self.warm(&buffer[start..]) + start;
+            if is_large && start >= warm_to {
+                warm_to = start + for_some_lines(&buffer[start..], |line| self.decoder.warm(line));
             }
             let line = &mut buffer[start..start + len];
             start += len + 1;
@@ -298,20 +299,6 @@ impl Reader {
         start > 0
     }
 
-    /// Has the decoder look at the next lines; says how many octets they have. With few instruments it need not.
-    fn warm(&self, lines: &[u8]) -> usize {
-        if self.decoder.instruments().len() < WARMED_FROM {
-            return lines.len();
-        }
-        let mut end = 0;
-        for _ in 0..WARMED {
-            let Some(len) = find_line_end(&lines[end..]) else { break };
-            self.decoder.warm(&lines[end..end + len]);
-            end += len + 1;
-        }
-        end
-    }
-
     fn empty_batch(&self) -> Box<EventBatch> {
         self.emptied.try_recv().unwrap_or_default()
     }
@@ -326,4 +313,37 @@ impl Reader {
 
 fn find_line_end(bytes: &[u8]) -> Option<usize> {
     memchr::memchr(b'\n', bytes)
+}
+
+/// Calls `look` for the next whole lines, [`WARMED`] at most, and says how many octets they have.
+fn for_some_lines(lines: &[u8], mut look: impl FnMut(&[u8])) -> usize {
+    let mut end = 0;
+    for _ in 0..WARMED {
+        let Some(len) = find_line_end(&lines[end..]) else { break };
+        look(&lines[end..end + len]);
+        end += len + 1;
+    }
+    end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looking_ahead_sees_some_whole_lines_and_goes_on_behind_them() {
+        let text: String = (0..40).map(|n| format!("line {n}\n\n")).collect::<String>() + "cut";
+        let (mut at, mut seen) = (0, Vec::new());
+        loop {
+            let before = seen.len();
+            let len = for_some_lines(&text.as_bytes()[at..], |line| seen.push(line.to_vec()));
+            at += len;
+            assert!(seen.len() - before <= WARMED);
+            if len == 0 {
+                break;
+            }
+        }
+        let lines: Vec<&[u8]> = text.as_bytes().split(|&byte| byte == b'\n').collect();
+        assert_eq!(seen, lines[..lines.len() - 1], "all but the one that is not whole");
+    }
 }

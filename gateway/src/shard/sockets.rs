@@ -262,27 +262,29 @@ impl Socket {
     }
 }
 
-/// The first write of a client: the answer to its opening request goes before it, in one piece, and does not count. Answers wait in
-/// the order in which clients came, which is nearly that in which they are written.
+/// The first write of a client, by `write`: the answer to its opening request goes before it, in one piece, and does not count; says also
+/// whether the answer has left. Answers wait in the order in which clients came, which is nearly that in which they are written.
 fn write_first(
     answers: &mut VecDeque<(ClientId, Vec<u8>)>,
     id: ClientId,
     bytes: &[u8],
     write: impl FnOnce(&[u8]) -> Written,
-) -> Written {
-    let Some(index) = answers.iter().position(|(client, _)| *client == id) else { return Written::Gone };
+) -> (Written, bool) {
+    let Some(index) = answers.iter().position(|(client, _)| *client == id) else {
+        return (Written::Gone, false);
+    };
     let answer = &mut answers[index].1;
     let owed = answer.len();
     answer.extend_from_slice(bytes);
     let written = write(answer);
-    let Written::Bytes(taken) = written else { return written };
+    let Written::Bytes(taken) = written else { return (written, false) };
     if taken < owed {
         answer.truncate(owed);
         answer.drain(..taken);
-        return Written::Bytes(0);
+        return (Written::Bytes(0), false);
     }
     answers.remove(index);
-    Written::Bytes(taken - owed)
+    (Written::Bytes(taken - owed), true)
 }
 
 fn wall_offset(clock: Clock) -> Nanos {
@@ -294,8 +296,8 @@ impl Sink for Sockets {
     fn write(&mut self, id: ClientId, bytes: &[u8]) -> Written {
         let Some(Some(socket)) = self.sockets.get_mut(id.0 as usize) else { return Written::Gone };
         if socket.owes_answer {
-            let written = write_first(&mut self.answers, id, bytes, |all| socket.write(all));
-            socket.owes_answer = self.answers.iter().any(|(client, _)| *client == id);
+            let (written, has_left) = write_first(&mut self.answers, id, bytes, |all| socket.write(all));
+            socket.owes_answer = !has_left;
             written
         } else {
             socket.write(bytes)
@@ -316,15 +318,20 @@ mod tests {
     fn write_all(answer: &[u8], bytes: &[u8], at_a_time: usize) -> Vec<u8> {
         let (id, other) = (ClientId(7), ClientId(8));
         let mut answers = VecDeque::from([(other, b"other".to_vec()), (id, answer.to_vec())]);
-        let (mut sent, mut rest) = (Vec::new(), bytes);
-        while answers.len() == 2 || !rest.is_empty() {
+        let (mut sent, mut rest, mut owes) = (Vec::new(), bytes, true);
+        while owes || !rest.is_empty() {
             let mut write = |all: &[u8]| {
                 let taken = all.len().min(at_a_time);
                 sent.extend_from_slice(&all[..taken]);
                 Written::Bytes(taken)
             };
-            let owes = answers.iter().any(|(client, _)| *client == id);
-            let written = if owes { write_first(&mut answers, id, rest, &mut write) } else { write(rest) };
+            let written = if owes {
+                let (written, has_left) = write_first(&mut answers, id, rest, &mut write);
+                owes = !has_left;
+                written
+            } else {
+                write(rest)
+            };
             let Written::Bytes(taken) = written else { panic!("the socket is there") };
             rest = &rest[taken..];
         }
@@ -344,6 +351,8 @@ mod tests {
     #[test]
     fn a_broken_socket_is_told_also_before_the_answer_has_left() {
         let mut answers = VecDeque::from([(ClientId(1), b"answer".to_vec())]);
-        assert_eq!(write_first(&mut answers, ClientId(1), b"status", |_| Written::Gone), Written::Gone);
+        let mut write = |id| write_first(&mut answers, ClientId(id), b"status", |_| Written::Gone);
+        assert_eq!(write(1), (Written::Gone, false));
+        assert_eq!(write(2), (Written::Gone, false), "nothing is owed to it");
     }
 }

@@ -1,5 +1,6 @@
 //! One client: what it subscribes to and how far it has been sent. Owns no messages but its unsent rest.
 
+use std::mem::offset_of;
 use std::sync::Arc;
 
 use model::{Channel, Epoch, Nanos, Sequence, StreamId};
@@ -110,14 +111,14 @@ impl Sub {
 
 /// Everything kept per connection. Idle ones hold no heap but their list of subscriptions.
 ///
-/// Three cache lines, in the order of use: each delivery touches the first, each write the second, the third is for requests and
-/// time-outs.
+/// Three cache lines, in the order of use: each delivery touches the first, the first one after a write and each write the second, the
+/// third is for requests and time-outs.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Client {
     /// What a live client has not been sent, oldest first; at most `ranges_max`.
     pub(crate) ranges: Vec<LogRange>,
-    /// Where the last of them ends, so that the list itself need not be looked at for each delivery: with many clients it is in no cache.
+    /// Where the last of them ends: whether a frame follows it is known without the list, which with many clients is in no cache.
     given_to: u64,
     /// The entries in them per channel, in the order of [`Channel::ALL`]. Kept until all are written, and not in each range: there is a
     /// range for every delivery.
@@ -187,7 +188,10 @@ pub(crate) struct Rare {
 }
 
 /// A fourth line would be touched for nothing by all that is done for all clients.
-const _: () = assert!(size_of::<Option<Client>>() == 192);
+const _: () = {
+    assert!(size_of::<Option<Client>>() == 192);
+    assert!(offset_of!(Client, queued_at) == 64 && offset_of!(Client, subs) == 128);
+};
 
 impl Client {
     pub(crate) fn new(connection_id: u64, ext: bool, now: Nanos) -> Self {
@@ -261,6 +265,7 @@ impl Client {
     /// Gives a live client one more frame of the log; `false` when its list is full.
     #[inline]
     pub(crate) fn push_range(&mut self, start: u64, end: u64, limits: &Limits) -> bool {
+        debug_assert!(self.ranges.last().is_none_or(|last| last.end == self.given_to));
         if self.given_to == start
             && let Some(last) = self.ranges.last_mut()
             && (end - last.start) as usize <= limits.write_bytes_max
@@ -274,5 +279,31 @@ impl Client {
         self.ranges.push(LogRange { start, end });
         self.given_to = end;
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_become_one_range_and_a_full_list_takes_no_more() {
+        let limits = Limits { write_bytes_max: 100, ranges_max: 3, ..Limits::default() };
+        let mut client = Client::new(1, false, Nanos(0));
+        let check = |client: &mut Client, start, end, given, expected: &[(u64, u64)]| {
+            assert_eq!(client.push_range(start, end, &limits), given, "{start}..{end}");
+            let ranges: Vec<_> = client.ranges.iter().map(|range| (range.start, range.end)).collect();
+            assert_eq!(ranges, expected, "after {start}..{end}");
+        };
+        check(&mut client, 0, 40, true, &[(0, 40)]);
+        check(&mut client, 40, 100, true, &[(0, 100)]);
+        check(&mut client, 100, 110, true, &[(0, 100), (100, 110)]);
+        check(&mut client, 200, 210, true, &[(0, 100), (100, 110), (200, 210)]);
+        check(&mut client, 300, 310, false, &[(0, 100), (100, 110), (200, 210)]);
+        check(&mut client, 210, 220, true, &[(0, 100), (100, 110), (200, 220)]);
+        client.ranges.drain(..2);
+        check(&mut client, 220, 230, true, &[(200, 230)]);
+        client.ranges.clear();
+        check(&mut client, 230, 240, true, &[(230, 240)]);
     }
 }

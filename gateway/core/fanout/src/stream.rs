@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::hint::black_box;
 use std::ops::Range;
 
-use model::{Candle, Channel, Epoch, InstrumentId, Nanos, Sequence, Side, StreamId, StreamKey, WindowChange};
+use model::{
+    Candle, Channel, DEPTHS, Epoch, InstrumentId, Nanos, Sequence, Side, StreamId, StreamKey, WindowChange,
+};
 
 use wire::request::ReqId;
 
@@ -44,6 +46,9 @@ pub(crate) enum RingData {
 }
 
 const _: () = assert!(size_of::<RingEntry>() == 64);
+
+/// Changes of one side of an entry: at most all levels before and all after it.
+const _: () = assert!(2 * DEPTHS[DEPTHS.len() - 1] as usize <= u16::MAX as usize);
 
 /// A subscriber: its client, and the index among that client's subscriptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,7 +147,7 @@ impl Stream {
         }
     }
 
-    /// Reads what the next entry needs: the parts of the stream, its oldest entry, its first subscriber.
+    /// Reads what the next entry of a book needs: the parts of the stream, its oldest entry, where the newest change ends.
     pub(crate) fn warm(&self) {
         black_box((
             self.head,
@@ -150,7 +155,6 @@ impl Stream {
             self.held.len(),
             self.merged.len(),
             self.entries.front().copied(),
-            self.entries.back().map(|entry| entry.seq),
             self.changes.back().map(|change| change.is),
             self.subscribers.first().copied(),
         ));
@@ -170,9 +174,8 @@ impl Stream {
             EntryData::Book { changes, checksum } => {
                 let (bids, asks) = batch.changes(changes);
                 self.changes.extend(bids.iter().chain(asks));
-                let [bids, asks] = [changes.bids, changes.asks].map(|count| {
-                    u16::try_from(count).expect("a window has at most a thousand levels before and after")
-                });
+                let [bids, asks] = [changes.bids, changes.asks]
+                    .map(|count| u16::try_from(count).expect("it is at most twice the largest depth"));
                 RingData::Book { bids, asks, checksum }
             }
             EntryData::Row(index) => {

@@ -137,6 +137,7 @@ pub fn symbol_is_valid(text: &str) -> bool {
 pub struct InstrumentTable {
     /// By number.
     instruments: Vec<Arc<Instrument>>,
+    /// A power of two of places, at most three quarters of them taken.
     slots: Vec<Slot>,
     hasher: FixedState,
 }
@@ -153,7 +154,7 @@ pub struct Listing {
 }
 
 /// A place of the hash table. With thousands of instruments the one that a line is about is in no cache, and each place in memory that
-/// it leads to costs as much as reading the line: so there is one, a cache line with all that is needed.
+/// it leads to costs as much as reading the line: so there is one, a cache line with all that is needed, or its neighbours.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 struct Slot {
@@ -164,7 +165,7 @@ struct Slot {
 const _: () = assert!(size_of::<Slot>() == 64);
 
 /// Longest valid symbol.
-const SYMBOL_BYTES_MAX: usize = 25;
+pub const SYMBOL_BYTES_MAX: usize = 25;
 
 /// The text of a symbol and its length, as they are compared: at once, not octet by octet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

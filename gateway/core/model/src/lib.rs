@@ -29,7 +29,9 @@ mod update;
 
 pub use digits::{POWERS, Pen, eight_as_text, leading_digits, push_digits, write_within};
 pub use event::{Event, EventBatch, EventBody, FeedStatus, LevelSpan, Levels, OrdType, Trade};
-pub use instrument::{Instrument, InstrumentId, InstrumentTable, Listing, PairStatus, symbol_is_valid};
+pub use instrument::{
+    Instrument, InstrumentId, InstrumentTable, Listing, PairStatus, SYMBOL_BYTES_MAX, symbol_is_valid,
+};
 pub use policy::Policy;
 pub use price::{Level, NumberError, Price, Qty, SIGNIFICANT_DIGITS_MAX, Scale, Side};
 pub use sequence::{Epoch, Sequence};

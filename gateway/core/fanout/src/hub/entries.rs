@@ -20,7 +20,7 @@ use crate::stream::{Asked, Stream, SubRef, Waiter};
 /// Entries whose streams are read before they are handled: as many as one core fetches side by side.
 const WARMED: usize = 16;
 
-/// Instruments from which on that is done: the streams of fewer stay in a core's own cache.
+/// With so many instruments that is done: the streams of fewer stay in a core's own cache.
 const WARMED_FROM: usize = 500;
 
 impl Hub {
@@ -43,7 +43,7 @@ impl Hub {
     }
 
     /// Reads where the entries will be put, and does nothing with it. With thousands of streams the next one is in no cache; so the
-    /// memory of some is fetched side by side instead of one after the other. That of few is there.
+    /// memory of some is fetched side by side instead of one after the other. With few streams it is there already.
     fn warm_streams(&self, items: &[Item]) {
         if self.pairs.len() < WARMED_FROM {
             return;
@@ -59,6 +59,9 @@ impl Hub {
             black_box(stream.published);
         }
         streams().for_each(Stream::warm);
+        for reader in streams().filter_map(|stream| stream.subscribers.first()) {
+            black_box(self.clients[reader.client.index()].as_ref().map(|client| client.mode));
+        }
     }
 
     fn handle_entry(&mut self, entry: &Entry, batch: &Batch) {

@@ -6,14 +6,14 @@
 //! Nearly all lines of a busy feed are of books, and where each key stands need not be found out anew.
 
 use model::{
-    Epoch, Event, EventBody, InstrumentTable, Level, LevelSpan, Listing, Nanos, POWERS, Price, Qty, Sequence,
-    leading_digits,
+    Epoch, Event, EventBody, InstrumentTable, Level, LevelSpan, Listing, Nanos, POWERS, Price, Qty,
+    SYMBOL_BYTES_MAX, Sequence, leading_digits,
 };
 
 use super::FEED_LEVELS_MAX;
 
 /// Longest text between the quotes of a symbol, its closing quote included.
-const SYMBOL_MAX: usize = 26;
+const SYMBOL_MAX: usize = SYMBOL_BYTES_MAX + 1;
 
 /// The event of a line and its levels, appended to `levels`; none when it has another form, and then what was appended is to be
 /// taken out again.
