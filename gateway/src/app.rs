@@ -17,6 +17,7 @@ use wire::ws::ReadLimits;
 use crate::auth::{self, Auth, Guard};
 use crate::clock::Clock;
 use crate::config::{Config, Layout};
+use crate::cores::Cores;
 use crate::engine::{self, Engine, EngineHandle, EngineRequest};
 use crate::feed::Reader;
 use crate::http::{Door, Listener, PublicState, serve_admin, serve_public, tune};
@@ -50,6 +51,9 @@ pub enum StartError {
     /// The files with keys cannot be used; everything that is wrong, one line each.
     #[error("{}", .0.join("\n  "))]
     Keys(Vec<String>),
+    /// A core of `threads.cores` cannot be used.
+    #[error("threads.cores: {0}")]
+    Cores(String),
     /// Certificate or key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -106,7 +110,8 @@ impl App {
         let (feed_lanes, reader) = feed::build(config.feed.clone(), clock, Arc::clone(&stopping));
         let (handle, engine) =
             engine::build(feed_lanes, shards.lanes, Arc::clone(&reference), clock, requests);
-        let threads = start_threads(layout, reader, engine, shards.shards)?;
+        let cores = Cores::new(&config.threads.cores).map_err(StartError::Cores)?;
+        let threads = start_threads(layout, &cores, reader, engine, shards.shards)?;
         let keeper = auth::spawn(Arc::clone(&auth), inbox, shards.handles.clone())?;
         let state = Arc::new(public_state(
             config,
@@ -241,20 +246,24 @@ struct Threads {
 
 fn start_threads(
     layout: Layout,
+    cores: &Cores,
     reader: Reader,
     engine: Engine,
     mut shards: Vec<Shard>,
 ) -> io::Result<Threads> {
     match (layout, shards.pop()) {
         (Layout::Single, Some(only)) => {
-            let thread = shard::spawn(only, Here::new(reader, engine))?;
+            let thread = cores.make(0, || shard::spawn(only, Here::new(reader, engine)))?;
             Ok(Threads { shards: vec![thread], feed: None, engine: None })
         }
         (_, last) => {
-            let feed = Some(feed::spawn(reader)?);
-            let engine = Some(engine::spawn(engine)?);
-            let shards = shards.into_iter().chain(last).map(|shard| shard::spawn(shard, Elsewhere));
-            Ok(Threads { shards: shards.collect::<io::Result<_>>()?, feed, engine })
+            let shards: Vec<Shard> = shards.into_iter().chain(last).collect();
+            let count = shards.len();
+            let feed = Some(cores.make(count + 1, || feed::spawn(reader))?);
+            let engine = Some(cores.make(count, || engine::spawn(engine))?);
+            let spawn = |(number, shard)| cores.make(number, || shard::spawn(shard, Elsewhere));
+            let shards = shards.into_iter().enumerate().map(spawn).collect::<io::Result<_>>()?;
+            Ok(Threads { shards, feed, engine })
         }
     }
 }

@@ -266,6 +266,9 @@ pub struct ThreadsConfig {
     /// Whether shards ask for work again and again instead of sleeping: a whole core each, for the microseconds that waking up
     /// takes. Meant for the layout `single`.
     pub busy_poll: bool,
+    /// Cores that threads are pinned to: shards in their order, then the engine, then the feed, and from the first core again when there
+    /// are fewer. Empty leaves them to the kernel. Threads that serve HTTP are never pinned.
+    pub cores: Vec<u32>,
 }
 
 /// Who has a thread.

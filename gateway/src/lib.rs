@@ -8,6 +8,7 @@ pub mod auth;
 pub mod busy;
 pub mod clock;
 pub mod config;
+mod cores;
 pub mod engine;
 pub mod explain;
 pub mod feed;

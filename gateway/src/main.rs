@@ -185,7 +185,7 @@ fn serve(config: Config) -> ExitCode {
         }
         Err(error) => {
             complain(&error);
-            let is_settings = matches!(error, StartError::Keys(_));
+            let is_settings = matches!(error, StartError::Keys(_) | StartError::Cores(_));
             if is_settings { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE }
         }
     }
