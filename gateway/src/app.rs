@@ -52,7 +52,7 @@ pub enum StartError {
     #[error("{}", .0.join("\n  "))]
     Keys(Vec<String>),
     /// A core of `threads.cores` cannot be used.
-    #[error("threads.cores: {0}")]
+    #[error("{0}")]
     Cores(String),
     /// Certificate or key cannot be used.
     #[error(transparent)]

@@ -21,6 +21,8 @@ use fanout::{Limits, TierBounds};
 use model::Nanos;
 use serde::{Deserialize, Serialize};
 
+use crate::cores;
+
 pub use auth::AuthConfig;
 pub use delivery::{ChannelConfig, DeliveryConfig};
 pub use inbound::{EchoConfig, InboundConfig};
@@ -266,9 +268,9 @@ pub struct ThreadsConfig {
     /// Whether shards ask for work again and again instead of sleeping: a whole core each, for the microseconds that waking up
     /// takes. Meant for the layout `single`.
     pub busy_poll: bool,
-    /// Cores that threads are pinned to: shards in their order, then the engine, then the feed, and from the first core again when there
-    /// are fewer. Empty leaves them to the kernel. Threads that serve HTTP are never pinned.
-    pub cores: Vec<u32>,
+    /// Cores that threads are pinned to, such as `0-3,6`: shards in their order, then the engine, then the feed, and from the first core
+    /// again when there are fewer. Empty leaves them to the kernel. Threads that serve HTTP are never pinned.
+    pub cores: String,
 }
 
 /// Who has a thread.
@@ -451,6 +453,7 @@ impl Config {
         problems.extend(self.public.origins.iter().filter_map(|origin| {
             crate::http::origin::problem(origin).map(|problem| format!("public.origins: {origin}: {problem}"))
         }));
+        problems.extend(cores::parse(&self.threads.cores).err());
         problems.extend(self.inbound.problems());
         problems.extend(self.echo.problems());
         problems.extend(self.memory.problems());

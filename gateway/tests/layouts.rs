@@ -12,10 +12,10 @@ use support::gateway::{Gateway, settings, settings_of};
 const SYMBOLS: [&str; 4] = ["BTC/USD", "ETH/USD", "SOL/USD", "XRP/USD"];
 
 const LAYOUTS: [ThreadsConfig; 4] = [
-    ThreadsConfig { layout: Layout::Spread, busy_poll: false, cores: Vec::new() },
-    ThreadsConfig { layout: Layout::Spread, busy_poll: true, cores: Vec::new() },
-    ThreadsConfig { layout: Layout::Single, busy_poll: false, cores: Vec::new() },
-    ThreadsConfig { layout: Layout::Single, busy_poll: true, cores: Vec::new() },
+    ThreadsConfig { layout: Layout::Spread, busy_poll: false, cores: String::new() },
+    ThreadsConfig { layout: Layout::Spread, busy_poll: true, cores: String::new() },
+    ThreadsConfig { layout: Layout::Single, busy_poll: false, cores: String::new() },
+    ThreadsConfig { layout: Layout::Single, busy_poll: true, cores: String::new() },
 ];
 
 #[test]
