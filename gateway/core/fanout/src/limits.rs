@@ -19,7 +19,9 @@ pub struct Limits {
     /// Bytes of the entries that all rings together keep. Default 256 MiB. Above it every new entry pushes out two of its own
     /// stream, down to [`Self::RING_ENTRIES_MIN`].
     pub ring_bytes_total: usize,
-    /// Longest list of log ranges of one client before it is lagging. Default 256.
+    /// Longest list of log ranges of one client before it is lagging. Default 1,024, which 16 KiB hold: at the highest load that a shard
+    /// keeps up with it lasts for about as long as the log, so that a moment without the processor is caught up with by larger writes
+    /// and not by leaving out updates.
     pub ranges_max: usize,
     /// So many clients, and an eighth of all, that begin to lag because their turn did not come are an overrun of the shard: from then
     /// on all are brought on in rounds. Default 16.
@@ -70,7 +72,7 @@ impl Default for Limits {
             ring_entries: 512,
             ring_bytes: 4 << 20,
             ring_bytes_total: 256 << 20,
-            ranges_max: 256,
+            ranges_max: 1_024,
             overrun_clients: 16,
             write_bytes_max: 256 << 10,
             bulky_bytes: 16 << 10,
