@@ -48,7 +48,7 @@ pub(super) fn read(
     Some(Event { epoch: Epoch(epoch), line, ts_event: Nanos(ts_event), ts_recv, body })
 }
 
-/// The symbol of a line.
+/// The symbol of a line of this form.
 pub(super) fn symbol(line: &[u8]) -> Option<&[u8]> {
     Text(line).front().map(|front| front.symbol)
 }
@@ -73,6 +73,7 @@ impl<'a> Text<'a> {
         (first == expected).then(|| self.0 = rest)
     }
 
+    /// Everything up to the symbol, its closing quote included.
     #[inline]
     fn front(&mut self) -> Option<Front<'a>> {
         self.skip(b"{\"type\":\"book_")?;

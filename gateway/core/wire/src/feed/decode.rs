@@ -107,8 +107,10 @@ impl FeedDecoder {
         &self.instruments
     }
 
-    /// Reads where the instrument of a book line of the usual form stands, and does nothing with it. With thousands of instruments that is in no cache: called
-    /// for some lines before they are decoded, it has their memory fetched side by side instead of one after the other.
+    /// Reads where the instrument of a book line of the usual form stands, and does nothing with it.
+    ///
+    /// With thousands of instruments that is in no cache: called for some lines before they are decoded, it has their memory fetched
+    /// side by side instead of one after the other.
     pub fn warm(&self, line: &[u8]) {
         if let Some(symbol) = book_line::symbol(line) {
             black_box(self.instruments.listing(symbol));
