@@ -7,6 +7,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 
 use mio::net::TcpStream;
+use rustix::net::{SendFlags, send};
 use rustls::ServerConnection;
 
 /// Plain bytes of one record.
@@ -68,7 +69,7 @@ impl Link {
         match self {
             // A short write means a full socket: Linux notes that it has no space and tells when it has some again, so there is
             // no need to be refused as well.
-            Self::Plain(stream) => stream.write(bytes),
+            Self::Plain(stream) => Ok(send(stream, bytes, SendFlags::NOSIGNAL)?),
             Self::Tls(link) => link.write(bytes),
         }
     }

@@ -59,6 +59,8 @@ pub trait Sink {
     fn write(&mut self, client: ClientId, bytes: &[u8]) -> Written;
     /// The time, read for each write because a sweep takes milliseconds.
     fn now(&mut self) -> Now;
+    /// This client is written to soon: what its write begins with may be fetched from memory. Without consequence.
+    fn warm(&self, _: ClientId) {}
 }
 
 /// What the shell has to do.

@@ -15,7 +15,7 @@ impl Hub {
     /// Visits up to `visits` dirty clients, and one of those with much to be written; returns how many. The caller looks into the
     /// engine's lane again before the next call, so that clients still waiting get what arrived meanwhile.
     pub fn sweep(&mut self, visits: usize, sink: &mut impl Sink) -> usize {
-        self.warm_clients(visits);
+        self.warm_clients(visits, sink);
         let mut visited = 0;
         while visited < visits
             && let Some(id) = self.dirty.pop_front()
@@ -40,10 +40,13 @@ impl Hub {
     }
 
     /// Reads what the next visits begin with, so that the memory of many clients is fetched side by side.
-    fn warm_clients(&self, visits: usize) {
+    fn warm_clients(&self, visits: usize, sink: &impl Sink) {
         let clients = || self.dirty.iter().take(visits).filter_map(|id| self.clients[id.index()].as_ref());
         for client in clients() {
-            black_box((client.mode, client.last_sent));
+            black_box((client.mode, client.last_sent, client.has_due));
+        }
+        for &id in self.dirty.iter().take(visits) {
+            sink.warm(id);
         }
         for client in clients() {
             black_box(client.ranges.first().copied());
