@@ -7,7 +7,7 @@ use serde::Serialize;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -36,6 +36,20 @@ pub(crate) struct Machine {
     pub(crate) out: PathBuf,
     /// Whether server and generator have a core each.
     is_pinned: bool,
+}
+
+/// Keeps a core awake until it is dropped; see [`Machine::keep_awake`].
+#[derive(Debug)]
+pub(crate) struct Awake(Option<Child>);
+
+impl Drop for Awake {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            // It does not end by itself, so there is nobody else to be hit.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
 }
 
 /// What stands beside every result.
@@ -96,6 +110,15 @@ impl Machine {
     /// A command on the generator's core.
     pub(crate) fn generator_command(&self, program: &Path) -> Command {
         self.command_on(GENERATOR_CORE, program)
+    }
+
+    /// Keeps the generator's core from being put to sleep, for as long as the answer lives: an idle virtual core is woken ten
+    /// microseconds late or at once, by what else ran there, and that is nothing a server does. Whoever has work there goes before.
+    pub(crate) fn keep_awake(&self) -> io::Result<Awake> {
+        let idle = ["chrt", "--idle", "0", "sh", "-c", "while :; do :; done"];
+        let spin =
+            || Command::new("taskset").args(["-c", GENERATOR_CORE]).args(idle).stdin(Stdio::null()).spawn();
+        Ok(Awake(self.is_pinned.then(spin).transpose()?))
     }
 
     fn command_on(&self, core: &str, program: &Path) -> Command {
@@ -159,7 +182,7 @@ fn parent(path: &Path) -> &Path {
 
 /// What a command prints; empty when it cannot be run.
 fn said(command: &mut Command) -> String {
-    let output = command.stderr(std::process::Stdio::null()).output();
+    let output = command.stderr(Stdio::null()).output();
     output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
 }
 
@@ -167,7 +190,7 @@ fn said(command: &mut Command) -> String {
 fn pin() -> bool {
     let pid = std::process::id().to_string();
     let mut command = Command::new("taskset");
-    command.args(["-cp", GENERATOR_CORE, &pid]).stdout(std::process::Stdio::null());
+    command.args(["-cp", GENERATOR_CORE, &pid]).stdout(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
 

@@ -5,7 +5,7 @@
 
 use super::crowd::{Crowd, CrowdError, Role};
 use super::feed::{Feed, Recording};
-use super::machine::Machine;
+use super::machine::{Awake, Machine};
 use super::payload::{self, Payload};
 use super::publisher::Publisher;
 use super::sample::{Latency, Sample};
@@ -62,6 +62,8 @@ pub(crate) struct Setup {
     pub(crate) witness_every: usize,
     /// Whether the crowd sleeps until something comes, instead of polling.
     pub(crate) sleeps: bool,
+    /// Whether the generator's core is kept from sleeping even when nobody has anything to do there.
+    pub(crate) is_awake: bool,
     /// Bytes of a payload, where the publisher makes them.
     pub(crate) payload_bytes: usize,
 }
@@ -83,6 +85,7 @@ pub(crate) struct Session {
     processes: Vec<u32>,
     /// Processes that publish for us, beside the source.
     glue: Vec<u32>,
+    _awake: Option<Awake>,
 }
 
 impl Source {
@@ -139,8 +142,9 @@ impl Session {
             (Source::Records(publisher), server, names)
         };
         let crowd = Crowd::new(server.target, work, Arc::from(names))?;
-        let mut session =
-            Self { crowd, server, source, work, setup, processes: Vec::new(), glue: Vec::new() };
+        let awake = setup.is_awake.then(|| machine.keep_awake()).transpose()?;
+        let (processes, glue) = (Vec::new(), Vec::new());
+        let mut session = Self { crowd, server, source, work, setup, processes, glue, _awake: awake };
         session.wait_for_feed()?;
         (session.processes, session.glue) = session.server.processes();
         Ok(session)

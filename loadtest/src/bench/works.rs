@@ -143,6 +143,7 @@ impl<'a> Context<'a> {
             stalled: 0,
             witness_every: WITNESS_EVERY,
             sleeps: self.sleeps,
+            is_awake: false,
             payload_bytes: self.payload_bytes,
         }
     }
@@ -166,7 +167,8 @@ impl<'a> Context<'a> {
     }
 
     fn load(&self, kind: &Kind, work: Work, rate: f64, sleeps: bool) -> Result<Values, SessionError> {
-        let setup = Setup { sleeps, ..self.setup() };
+        // One client is not enough to keep a core busy.
+        let setup = Setup { sleeps, is_awake: work.clients == 1, ..self.setup() };
         let mut session = self.open(kind, work, setup)?;
         let Scale { is_full, .. } = self.scale;
         // Light loads need more time for as many samples.
