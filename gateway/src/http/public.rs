@@ -170,28 +170,51 @@ pub async fn serve(listener: Listener, tls: Option<Arc<Tls>>, state: Arc<PublicS
     }
 }
 
-/// Speaks HTTP with one peer, who has a place as long as it does.
+/// Speaks HTTP with one peer, who has a place as long as it does. All that speaking needs is made when the peer has begun to: until
+/// then a connection costs its socket and little else, however many come at once.
 async fn speak(
-    stream: Socket,
+    mut stream: Socket,
     tls: Option<TlsAcceptor>,
     peer: Peer,
     _place: Place,
     patience: Patience,
     state: Arc<PublicState>,
 ) {
-    let ended = match tls {
-        None => converse(stream, peer, patience, &state).await,
-        Some(tls) => match timeout(patience.head, tls.accept(stream)).await {
-            Ok(Ok(stream)) => converse(stream, peer, patience, &state).await,
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "a TLS handshake failed");
-                Some(Reason::Tls)
-            }
-            Err(_) => Some(Reason::Tls),
-        },
+    let came = state.clock.mono();
+    let ended = match timeout(patience.head, stream.readable()).await {
+        Ok(Ok(())) => {
+            let silence = Duration::from_nanos(state.clock.mono().since(came).0);
+            let patience = Patience { life: patience.life.saturating_sub(silence), ..patience };
+            Box::pin(hear(stream, tls, peer, patience, &state)).await
+        }
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a connection broke before a word");
+            None
+        }
+        Err(_) if tls.is_some() => Some(Reason::Tls),
+        Err(_) => Some(Reason::HeadLate),
     };
     if let Some(reason) = ended {
         state.refusals.count(reason);
+    }
+}
+
+/// Hears what a peer says, over TLS if the listener has it. Returns which limit ended the connection, if one did.
+async fn hear(
+    stream: Socket,
+    tls: Option<TlsAcceptor>,
+    peer: Peer,
+    patience: Patience,
+    state: &Arc<PublicState>,
+) -> Option<Reason> {
+    let Some(tls) = tls else { return converse(stream, peer, patience, state).await };
+    match timeout(patience.head, tls.accept(stream)).await {
+        Ok(Ok(stream)) => converse(stream, peer, patience, state).await,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a TLS handshake failed");
+            Some(Reason::Tls)
+        }
+        Err(_) => Some(Reason::Tls),
     }
 }
 

@@ -36,6 +36,17 @@ impl Socket {
         }
     }
 
+    /// Waits until there is something to read, be it the end. Whoever waits here needs nothing but the socket. May be cancelled.
+    ///
+    /// # Errors
+    /// The socket is broken, or cannot be watched.
+    pub(super) async fn readable(&mut self) -> io::Result<()> {
+        match self.try_bare(|stream| stream.peek(&mut [0])) {
+            Some(peeked) => peeked.map(drop),
+            None => self.watched()?.readable().await,
+        }
+    }
+
     /// Does something with the bare socket, unless it has to be waited for or is watched already.
     fn try_bare<T>(
         &mut self,
@@ -160,6 +171,32 @@ mod tests {
             let mut told = String::new();
             peer.read_to_string(&mut told).unwrap();
             assert_eq!(told, "yes");
+        });
+    }
+
+    #[test]
+    fn a_word_is_waited_for_and_left_to_be_read() {
+        run(async {
+            let (mut socket, mut peer) = pair();
+            let (readable, ()) = tokio::join!(socket.readable(), async {
+                // Polled second: nothing was there by then.
+                peer.write_all(b"a").unwrap();
+            });
+            readable.unwrap();
+            assert!(matches!(socket, Socket::Watched(_)));
+            let mut bytes = [0];
+            socket.read_exact(&mut bytes).await.unwrap();
+            assert_eq!(&bytes, b"a");
+
+            let (mut socket, mut peer) = pair();
+            peer.write_all(b"b").unwrap();
+            socket.readable().await.unwrap();
+            assert!(matches!(socket, Socket::Bare(_)), "it was there, so nobody watches");
+            socket.read_exact(&mut bytes).await.unwrap();
+            assert_eq!(&bytes, b"b");
+            drop(peer);
+            socket.readable().await.unwrap();
+            assert_eq!(socket.read(&mut bytes).await.unwrap(), 0, "the end is something to read");
         });
     }
 
