@@ -53,7 +53,7 @@ type Answering = Pin<Box<dyn Future<Output = Result<Answer, Infallible>>>>;
 /// How long an HTTP connection is waited for.
 #[derive(Clone, Copy, Debug)]
 struct Patience {
-    /// For the head of a request, from its first octet or the start of the connection to its last.
+    /// For the first octet of a connection, and for the head of a request from its first octet to its last.
     head: Duration,
     /// For the whole connection, idle or not, unless it is upgraded.
     life: Duration,

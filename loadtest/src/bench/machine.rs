@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 const SERVER_CORE: &str = "0";
 /// The core of everything else: crowd, publisher, and the feed of the gateway.
 pub(crate) const GENERATOR_CORE: &str = "1";
+/// What a shell does to keep its core busy as long as we live.
+const SPIN: &str = "while kill -0 $PPID; do i=0; while [ $i -lt 100000 ]; do i=$((i + 1)); done; done";
 /// Cores below which server and generator cannot be kept apart.
 const CORES_MIN: usize = 2;
 
@@ -45,7 +47,7 @@ pub(crate) struct Awake(Option<Child>);
 impl Drop for Awake {
     fn drop(&mut self) {
         if let Some(child) = &mut self.0 {
-            // It does not end by itself, so there is nobody else to be hit.
+            // It outlives us by a moment at most, so there is nobody else to be hit.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -115,9 +117,11 @@ impl Machine {
     /// Keeps the generator's core from being put to sleep, for as long as the answer lives: an idle virtual core is woken ten
     /// microseconds late or at once, by what else ran there, and that is nothing a server does. Whoever has work there goes before.
     pub(crate) fn keep_awake(&self) -> io::Result<Awake> {
-        let idle = ["chrt", "--idle", "0", "sh", "-c", "while :; do :; done"];
-        let spin =
-            || Command::new("taskset").args(["-c", GENERATOR_CORE]).args(idle).stdin(Stdio::null()).spawn();
+        let spin = || {
+            let mut command = Command::new("taskset");
+            command.args(["-c", GENERATOR_CORE, "chrt", "--idle", "0", "sh", "-c", SPIN]);
+            command.stdin(Stdio::null()).stderr(Stdio::null()).spawn()
+        };
         Ok(Awake(self.is_pinned.then(spin).transpose()?))
     }
 
