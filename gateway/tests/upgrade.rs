@@ -159,6 +159,17 @@ fn a_head_that_does_not_come_ends_the_connection() {
 }
 
 #[test]
+fn a_peer_that_says_nothing_is_waited_for_as_long_as_for_a_head_and_never_beyond_its_life() {
+    for (handshake_ms, http_ms) in [(200, 60_000), (60_000, 200)] {
+        let mut config = settings();
+        (config.inbound.handshake_ms, config.inbound.http_ms) = (handshake_ms, http_ms);
+        let gateway = Gateway::start(config);
+        assert_eq!(ask(gateway.public, "").status, 0, "nothing is asked, and nothing answered");
+        gateway.wait_samples("it to be counted", |samples| reached(samples, "handshake_ms") == 1);
+    }
+}
+
+#[test]
 fn requests_that_two_readers_could_read_in_two_ways_are_refused() {
     let gateway = Gateway::start(settings());
     let whole = [UPGRADE, CONNECTION, KEY, VERSION].join("\r\n");

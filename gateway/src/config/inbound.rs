@@ -37,7 +37,7 @@ pub struct InboundConfig {
     pub json_keys_max: usize,
     /// Milliseconds without a subscription and without a message after which a client is closed with 1008; 0 is no limit.
     pub idle_ms: u64,
-    /// Milliseconds for the head of a request, from the start of the connection or its first octet to its last.
+    /// Milliseconds for the first octet of a connection, and as many from the first octet of the head of a request to its last.
     pub handshake_ms: u64,
     /// Milliseconds that a connection may live which is not upgraded, whether it idles between two requests or not.
     pub http_ms: u64,

@@ -181,7 +181,7 @@ async fn speak(
     state: Arc<PublicState>,
 ) {
     let came = state.clock.mono();
-    let ended = match timeout(patience.head, stream.readable()).await {
+    let ended = match timeout(patience.head.min(patience.life), stream.readable()).await {
         Ok(Ok(())) => {
             let silence = Duration::from_nanos(state.clock.mono().since(came).0);
             let patience = Patience { life: patience.life.saturating_sub(silence), ..patience };

@@ -68,7 +68,8 @@ impl Link {
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             // A short write means a full socket: Linux notes that it has no space and tells when it has some again, so there is
-            // no need to be refused as well.
+            // no need to be refused as well. Not through the C library, whose call is a cancellation point with work before and
+            // after it.
             Self::Plain(stream) => Ok(send(stream, bytes, SendFlags::NOSIGNAL)?),
             Self::Tls(link) => link.write(bytes),
         }

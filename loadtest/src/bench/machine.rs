@@ -17,7 +17,8 @@ const SERVER_CORE: &str = "0";
 /// The core of everything else: crowd, publisher, and the feed of the gateway.
 pub(crate) const GENERATOR_CORE: &str = "1";
 /// What a shell does to keep its core busy as long as we live.
-const SPIN: &str = "while kill -0 $PPID; do i=0; while [ $i -lt 100000 ]; do i=$((i + 1)); done; done";
+const SPIN: &str =
+    "while kill -0 $PPID 2>/dev/null; do i=0; while [ $i -lt 100000 ]; do i=$((i + 1)); done; done";
 /// Cores below which server and generator cannot be kept apart.
 const CORES_MIN: usize = 2;
 
@@ -43,6 +44,16 @@ pub(crate) struct Machine {
 /// Keeps a core awake until it is dropped; see [`Machine::keep_awake`].
 #[derive(Debug)]
 pub(crate) struct Awake(Option<Child>);
+
+impl Awake {
+    /// Fails when what should keep the core awake has ended, as it does at once where a program is missing.
+    pub(crate) fn check(&mut self) -> io::Result<()> {
+        match self.0.as_mut().map(Child::try_wait).transpose()?.flatten() {
+            None => Ok(()),
+            Some(status) => Err(io::Error::other(format!("taskset, chrt or sh ended with {status}"))),
+        }
+    }
+}
 
 impl Drop for Awake {
     fn drop(&mut self) {
@@ -120,7 +131,7 @@ impl Machine {
         let spin = || {
             let mut command = Command::new("taskset");
             command.args(["-c", GENERATOR_CORE, "chrt", "--idle", "0", "sh", "-c", SPIN]);
-            command.stdin(Stdio::null()).stderr(Stdio::null()).spawn()
+            command.stdin(Stdio::null()).spawn()
         };
         Ok(Awake(self.is_pinned.then(spin).transpose()?))
     }

@@ -130,6 +130,7 @@ impl Session {
         recording: Option<&Recording>,
         setup: Setup,
     ) -> Result<Self, SessionError> {
+        let mut awake = setup.is_awake.then(|| machine.keep_awake()).transpose()?;
         let (source, server, names) = if let Some(recording) = recording.filter(|_| kind.is_gateway()) {
             let feed = Feed::start(machine, recording)?;
             let server = Server::start(kind, machine, feed.address())?;
@@ -142,7 +143,8 @@ impl Session {
             (Source::Records(publisher), server, names)
         };
         let crowd = Crowd::new(server.target, work, Arc::from(names))?;
-        let awake = setup.is_awake.then(|| machine.keep_awake()).transpose()?;
+        // The server has taken its time to start: a process that cannot run has ended by now.
+        awake.as_mut().map_or(Ok(()), Awake::check)?;
         let (processes, glue) = (Vec::new(), Vec::new());
         let mut session = Self { crowd, server, source, work, setup, processes, glue, _awake: awake };
         session.wait_for_feed()?;

@@ -41,11 +41,12 @@ impl Hub {
 
     /// Reads what the next visits begin with, so that the memory of many clients is fetched side by side.
     fn warm_clients(&self, visits: usize, sink: &impl Sink) {
-        let clients = || self.dirty.iter().take(visits).filter_map(|id| self.clients[id.index()].as_ref());
+        let next = || self.dirty.iter().take(visits);
+        let clients = || next().filter_map(|id| self.clients[id.index()].as_ref());
         for client in clients() {
             black_box((client.mode, client.last_sent, client.has_due));
         }
-        for &id in self.dirty.iter().take(visits) {
+        for &id in next() {
             sink.warm(id);
         }
         for client in clients() {
